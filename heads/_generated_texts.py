@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
@@ -20,7 +21,9 @@ class Definition(GeneratedKind):
     """The label of a `TextRow` is the text to write. K = 4.
 
     `exact_match` compares letters and digits only. `token_f1` is the mean over rows of the F1 of the words that the
-    prediction and the gold share, as in SQuAD (Rajpurkar et al. 2016), here without removing articles.
+    prediction and the gold share, as in SQuAD (Rajpurkar et al. 2016), here without removing articles. Words are runs
+    of letters and digits, so that blanks around punctuation make no difference; SQuAD removes punctuation, and
+    "heart-beat" is one word there.
 
     The counts are 1 for an exact match, the F1 of the words, 1 for a text that does not follow the template, and 1 for
     every text.
@@ -83,7 +86,14 @@ def _shared_words(found: str, gold: str) -> float:
 
     >>> _shared_words("a fast heart", "the fast heart beat")
     0.5714285714285714
+    >>> _shared_words("COX - 2 ( an enzyme ) .", "COX-2 (an enzyme).")
+    1.0
     """
-    predicted, expected = (Counter(map(normalised, text.split())) for text in (found, gold))
+    predicted, expected = (Counter(_words(text)) for text in (found, gold))
     shared = (predicted & expected).total()
     return 2 * shared / (predicted.total() + expected.total())
+
+
+def _words(text: str) -> list[str]:
+    """The runs of letters and digits; a text without any of them is one word."""
+    return re.findall(r"[^\W_]+", text.casefold()) or [normalised(text)]

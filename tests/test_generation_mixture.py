@@ -13,6 +13,7 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import Callback
 
+from mtl.batching.loaders import limited
 from mtl.commands.check import check
 from mtl.config.loading import load_mixture
 from mtl.prediction.predicting import predict
@@ -108,6 +109,9 @@ def test_it_is_trained_resumed_tested_and_predicts(
     results = whole.module.results["dev"]
     assert results["related"].num_rows == 6  # the rows of three documents
     assert len(results["related"].documents) == 3
+    rows = limited(whole.data.tasks["related"]["dev"], 3).rows  # those that trivial predictors are scored on
+    assert {row.document for row in rows} == set(results["related"].documents)
+    assert len(list(rows)) == 6
     assert results["answered"].num_rows == results["asked"].num_rows == 10
 
     resumed = train(mixture, model=model, max_epochs=2, ckpt_path=middle)

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python experiments/bench/onnx_speed.py RUN GRAPH
 
-RUN is the folder of a run, and GRAPH what `mtl export RUN --onnx --to GRAPH` wrote. Each round times the encoder and
-the heads of the graph in both, one after the other, and every other round in the other order; only the ratio within a
-round counts. Tokenising and decoding are the same for both and are not timed. PyTorch computes sequences without
-padding, as `mtl predict` does; the graph computes them padded to the longest of the batch.
+RUN is the folder of a run, and GRAPH what `mtl export RUN --format onnx --to GRAPH` wrote. Each round times the
+encoder and the heads of the graph in both, one after the other, and every other round in the other order; only the
+ratio within a round counts. Tokenising and decoding are the same for both and are not timed. PyTorch computes
+sequences without padding, as `mtl predict` does; the graph computes them padded to the longest of the batch.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Both loaders read from their data module, whose trainer knows the rank and the p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +24,7 @@ from mtl.seeding import stream
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    import numpy.typing as npt
     import pytorch_lightning as pl
 
     from heads import Example, Head
@@ -257,7 +259,7 @@ class EvaluationLoader:
         is_mine = document_ranks(split, world_size) == rank
         limit = self._data.heads[task].validation_documents if self._is_limited else None
         if limit is not None:
-            is_mine &= np.isin(split.rows.document_numbers(), _drawn_documents(split, limit))
+            is_mine &= _is_drawn(split, limit)
         mine = np.flatnonzero(np.isin(split.example_rows, np.flatnonzero(is_mine)))
         mixture = self._data.mixture
         budget = mixture.tokens_per_batch_of(task)
@@ -267,10 +269,22 @@ class EvaluationLoader:
         return batches or [mine]
 
 
-def _drawn_documents(split: SplitData, limit: int) -> Indices:
-    """The numbers of at most `limit` documents of a split, drawn at random and always the same."""
-    number = int(split.rows.document_numbers().max(initial=-1)) + 1
-    return np.random.default_rng(0).permutation(number)[:limit]
+def limited(split: SplitData, limit: int) -> SplitData:
+    """A split with the rows alone that a limited evaluation scores.
+
+    Args:
+        split: The split.
+        limit: Number of documents that are evaluated at most.
+    """
+    rows = [split.rows[place] for place in np.flatnonzero(_is_drawn(split, limit)).tolist()]
+    return replace(split, rows=rows)  # type: ignore[arg-type]  # rows in memory, which a score can be computed of
+
+
+def _is_drawn(split: SplitData, limit: int) -> npt.NDArray[np.bool_]:
+    """Whether each row is of one of at most `limit` documents, which are drawn at random and always the same."""
+    numbers = split.rows.document_numbers()
+    drawn = np.random.default_rng(0).permutation(int(numbers.max(initial=-1)) + 1)[:limit]
+    return np.isin(numbers, drawn)
 
 
 def _prepared(batches: Iterator[Batch], device: str) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ Shapes: n decisions, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +31,7 @@ from mtl.calibration.measures import (
 )
 from mtl.calibration.outcomes import num_outcomes, outcomes_of
 from mtl.calibration.temperature import at_temperature, fit_temperature, known
+from mtl.evaluation.intervals import wilson
 
 FEW_ROWS = 50
 """With fewer rows of dev, a temperature is hardly better than a guess."""
@@ -70,11 +71,13 @@ class ConformalCheck(NamedTuple):
         quantile: Threshold from dev.
         coverage: Share of the sets that contain the gold class; None without test.
         size: Mean number of classes in a set; None without test.
+        interval: 95% interval of the share: Wilson's, with the number of cases corrected for units with several.
     """
 
     quantile: float
     coverage: float | None = None
     size: float | None = None
+    interval: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class TaskCalibration:
         after: The same at the temperature.
         intervals: 95% intervals of the four numbers in the states `before` and `after`, and of their `change`; empty
             without test or with one unit.
-        conformal: Quantiles by coverage, such as ``"0.9"``; only if each decision is for one class.
+        conformal: Quantiles by coverage, such as ``"0.9"``; only if each decision is for one class of a text.
         note: What the user should know about the fit; None for nothing.
     """
 
@@ -151,7 +154,12 @@ def pooled(decisions: Iterable[Decisions]) -> Decisions:
 
 
 def calibrated(
-    dev: Decisions, num_rows: int, test: Decisions | None, units: ArrayLike | None = None
+    dev: Decisions,
+    num_rows: int,
+    test: Decisions | None,
+    units: ArrayLike | None = None,
+    *,
+    has_sets: bool = True,
 ) -> TaskCalibration:
     """Fits a task on dev and checks it on test.
 
@@ -161,19 +169,20 @@ def calibrated(
         test: Decisions on test; None without test.
         units: Number of the unit (document or patient) of each outcome on test, [n], in the order of the decisions;
             None resamples the outcomes one by one.
+        has_sets: Whether to fit conformal sets, if each decision is for one class.
     """
     temperature = fit_temperature(dev)
     probabilities, gold = known(dev)
     is_class = dev.spans is None and probabilities.dim() == 2
     quantiles = {}
-    if is_class:
+    if is_class and has_sets:
         of_gold = at_temperature(probabilities, temperature).gather(1, gold[:, None])[:, 0].numpy()
         quantiles = {f"{coverage:g}": conformal_quantile(of_gold, coverage) for coverage in COVERAGES}
     intervals: dict[str, dict[str, Span]] = {}
     if test is not None:
         states = outcomes_of(test, 1.0), outcomes_of(test, temperature)
         intervals = measure_intervals(*states, np.arange(num_outcomes(test)) if units is None else units)
-    few = f"fitted on {num_rows} rows of dev, fewer than {FEW_ROWS}: do not rely on it"
+    conformal = {name: _check(test, temperature, quantile, units) for name, quantile in quantiles.items()}
     return TaskCalibration(
         temperature=temperature,
         unit="span" if dev.spans is not None else "class" if is_class else "label",
@@ -183,9 +192,17 @@ def calibrated(
         before=None if test is None else reliability(test, 1.0),
         after=None if test is None else reliability(test, temperature),
         intervals=intervals,
-        conformal={name: _check(test, temperature, quantile) for name, quantile in quantiles.items()},
-        note=few if num_rows < FEW_ROWS else None,
+        conformal=conformal,
+        note="; ".join(_cautions(num_rows, conformal)) or None,
     )
+
+
+def _cautions(num_rows: int, conformal: Mapping[str, ConformalCheck]) -> Iterator[str]:
+    if num_rows < FEW_ROWS:
+        yield f"fitted on {num_rows} rows of dev, fewer than {FEW_ROWS}: do not rely on it"
+    missed = [name for name, one in conformal.items() if one.interval is not None and one.interval[1] < float(name)]
+    if missed:
+        yield f"sets with the coverage {', '.join(missed)} cover fewer of test: dev and test may differ"
 
 
 def reliability(decisions: Decisions, temperature: float) -> Reliability | None:
@@ -206,7 +223,7 @@ def reliability(decisions: Decisions, temperature: float) -> Reliability | None:
     )
 
 
-def _check(test: Decisions | None, temperature: float, quantile: float) -> ConformalCheck:
+def _check(test: Decisions | None, temperature: float, quantile: float, units: ArrayLike | None) -> ConformalCheck:
     if test is None:
         return ConformalCheck(quantile)
     probabilities, gold = known(test)
@@ -214,4 +231,7 @@ def _check(test: Decisions | None, temperature: float, quantile: float) -> Confo
         return ConformalCheck(quantile)
     sets = prediction_sets(at_temperature(probabilities, temperature).numpy(), quantile)
     covered = sets[np.arange(len(gold)), gold.numpy()]
-    return ConformalCheck(quantile, float(covered.mean()), float(sets.sum(axis=1).mean()))
+    _, owners = np.unique(np.arange(len(gold)) if units is None else np.asarray(units), return_inverse=True)
+    parts, wholes = (np.bincount(owners, weights=own).astype(np.float64) for own in (covered, np.ones(len(gold))))
+    share = wilson(parts, wholes)
+    return ConformalCheck(quantile, float(covered.mean()), float(sets.sum(axis=1).mean()), (share.low, share.high))

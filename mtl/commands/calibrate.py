@@ -87,10 +87,11 @@ def _reliability_table(found: Mapping[str, TaskCalibration]) -> Table:
 
 def _sets_table(found: Mapping[str, TaskCalibration]) -> Table:
     table = Table("task", title="conformal sets of labels")
-    for name in ("coverage", "on test", "labels per set"):
+    for name in ("coverage", "on test", "95% interval", "labels per set"):
         table.add_column(name, justify="right")
     for task, one in found.items():
         for coverage, check in one.conformal.items():
-            shown = [MISSING if value is None else f"{value:.3f}" for value in (check.coverage, check.size)]
-            table.add_row(task if coverage == next(iter(one.conformal)) else "", coverage, *shown)
+            share, size = (MISSING if value is None else f"{value:.3f}" for value in (check.coverage, check.size))
+            interval = MISSING if check.interval is None else f"{check.interval[0]:.3f} to {check.interval[1]:.3f}"
+            table.add_row(task if coverage == next(iter(one.conformal)) else "", coverage, share, interval, size)
     return table

@@ -19,7 +19,7 @@ run has one; each with its tokenizer and a README with the facts of the run. doc
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs `mtl export RUN --task T… | --all | --encoder [--task T] | --onnx [--task T…] --to FOLDER [options]`.
+    """Runs `mtl export RUN --task T… | --all | --encoder [--task T] | --format onnx [--task T…] --to FOLDER [options]`.
 
     Raises:
         InputError: An option or the run is invalid, a task has no class of transformers, or the folder has content.
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     filter_logs()
     if options.repo is not None:
         require_public(options.run, options.repo)
-    if options.onnx:
+    if options.format == "onnx":
         _export_graph(options.run, options.to, tasks)
     elif options.encoder:
         _export_encoder(options.run, options.to, tasks)
@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", nargs="+", action="extend", help=task_help)
     parser.add_argument("--all", action="store_true", help="export every task that transformers can hold")
     parser.add_argument("--encoder", action="store_true", help="export the encoder")
-    onnx_help = "export one ONNX graph with the encoder and the tasks, by default all that can be in it"
-    parser.add_argument("--onnx", action="store_true", help=onnx_help)
+    format_help = "hf: models of transformers (default); onnx: one graph with the encoder and the tasks, by default all"
+    parser.add_argument("--format", choices=("hf", "onnx"), default="hf", help=f"{format_help} that can be in it")
     compare_help = "print how often `pipeline` finds what `mtl predict` finds: in dev or test, or in a file of texts"
     parser.add_argument("--compare", metavar="TEXTS", help=compare_help)
     repo_help = "also write the folder to this repository of the Hugging Face hub, unless data of the run is private"
@@ -66,15 +66,16 @@ def _check(options: argparse.Namespace, tasks: Sequence[str]) -> None:
         InputError: They do not.
     """
     problems = []
-    is_form = options.encoder or options.onnx
-    if sum([options.encoder, options.onnx, options.all, bool(tasks) and not is_form]) != 1:
-        message = "Exactly one of --task, --all, --encoder and --onnx is needed; the last two may have a --task too."
+    is_graph = options.format == "onnx"
+    is_form = options.encoder or is_graph
+    if sum([options.encoder, is_graph, options.all, bool(tasks) and not is_form]) != 1:
+        message = "Exactly one of --task, --all, --encoder and --format onnx is needed; the last two may have --task."
         problems.append(Problem("--task", message, "Add --task NAME, or --all."))
     if options.encoder and len(tasks) > 1:
         problems.append(Problem("--task", "must be one task with --encoder.", "Name one."))
     if is_form and options.compare:
         problems.append(Problem("--compare", "needs tasks as classes of transformers.", "Leave it out."))
-    if options.onnx and options.repo is not None:
+    if is_graph and options.repo is not None:
         problems.append(Problem("--repo", "needs a model of transformers, got an ONNX graph.", "Leave it out."))
     elif options.repo is not None and not options.encoder and len(tasks) != 1:
         problems.append(Problem("--repo", "needs one task: a repository is one model.", "Export the tasks one by one."))

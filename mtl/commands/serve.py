@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         InputError: An option or the run is invalid, a file of a model was changed, or the port is in use.
     """
     options = _parser().parse_args(arguments[1:])
+    if options.timeout is not None and options.timeout < 1:
+        raise InputError(Problem("--timeout", f"must be at least 1 second, got {options.timeout}."))
     import_modules(options.modules)
     filter_logs()
     model = _model(options)
@@ -96,7 +98,7 @@ def _serve(model: ServedModel, options: argparse.Namespace) -> int:
 
 
 def _run_server(folder: Path, options: argparse.Namespace) -> int:
-    with scoring_server(folder, options.host, options.port) as server:
+    with scoring_server(folder, options.host, options.port, options.timeout) as server:
         if not wait_until_ready(server, options.host, options.port):
             return server.returncode or 1
         request = _REQUEST.format(address=address(options.host, options.port))
@@ -132,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mentions", metavar="NAME=TASK[,TASK…]", nargs="+", action="extend", default=[], help=mentions_help
     )
+    timeout_help = "seconds after which a request gets an error (default: MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT, or 60)"
+    parser.add_argument("--timeout", type=int, metavar="SECONDS", help=timeout_help)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--page", action="store_true", help="show a page in the browser, for this machine only")
     instead.add_argument("--to", metavar="FOLDER", type=Path, help="write the MLflow model to a new or empty folder")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtl.commands.arguments import with_json_errors
+from mtl.log_filters import filter_logs
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         InputError: The file, the corpus or the encoder has problems, or the folder exists.
     """
-    return with_json_errors(_run, _parser().parse_intermixed_args(arguments[1:]))
+    options = _parser().parse_intermixed_args(arguments[1:])
+    filter_logs()
+    return with_json_errors(_run, options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -117,6 +117,8 @@ def _change_problems(mixture: Mixture, others: Sequence[str], place: str, key: s
         return [Problem(where, f"There is no task '{task}'.", did_you_mean(task, mixture.tasks))]
     head = None if task is None else _head_class(mixture.tasks[task])
     options = () if head is None else head.changeable
+    if task is None and key.partition(".")[0] in mixture.tasks:
+        return [Problem(where, "must begin with tasks.", f"Write tasks.{key}.")]
     if change is None or (change.field not in _FIELDS if change.field != "options" else change.option not in options):
         allowed = [f"tasks.{task or 'TASK'}.{name}" for name in (*_FIELDS, *(f"options.{name}" for name in options))]
         return [Problem(where, "cannot change during a training.", f"Choices: {', '.join(allowed)}.")]
@@ -128,7 +130,8 @@ def _change_problems(mixture: Mixture, others: Sequence[str], place: str, key: s
 def _number_problems(mixture: Mixture, change: _PhaseChange, where: str, value: Any) -> list[Problem]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if change.field == "loss_weight":
-        advice = "To stop training a task, change its rate to 0."
+        advice = "To stop training a task, change its rate to 0"
+        advice += ", with tasks_per_step: 1." if _draws_all(mixture) else "."
         return [] if is_number and value > 0 else [Problem(where, f"must be a number above 0, got {value!r}.", advice)]
     if not is_number or value < 0:
         return [Problem(where, f"must be a number of at least 0, got {value!r}.")]
@@ -138,14 +141,20 @@ def _number_problems(mixture: Mixture, change: _PhaseChange, where: str, value: 
     leader = mixture.tasks[change.task].same_rows_as
     if leader is not None:
         return [Problem(where, f"has no effect, because the task trains on the batches of '{leader}'.", "Remove it.")]
-    if mixture.tasks_per_step in ("all", len(mixture.drawn())) and len(mixture.drawn()) > 1:
-        return [Problem(where, "has no effect, because every step trains every task.", "Change loss_weight instead.")]
+    if _draws_all(mixture):
+        advice = "Set tasks_per_step: 1, so that tasks are drawn by their rates, or change loss_weight instead."
+        return [Problem(where, "has no effect, because every step trains every task.", advice)]
     try:
         uses_rates = components.find("sampler", mixture.sampler.name, "sampler.name").uses_rates
     except InputError:  # already reported
         return []
     message = f"has no effect, because the sampler '{mixture.sampler.name}' does not use rates."
     return [] if uses_rates else [Problem(where, message, "Choose one that does, such as temperature or weighted.")]
+
+
+def _draws_all(mixture: Mixture) -> bool:
+    """Whether every step trains every task, so that rates have no effect."""
+    return mixture.tasks_per_step in ("all", len(mixture.drawn())) and len(mixture.drawn()) > 1
 
 
 def _option_problems(spec: TaskSpec, change: _PhaseChange, where: str, value: Any) -> list[Problem]:

@@ -300,6 +300,8 @@ def _construction_problems(name: str, spec: TaskSpec) -> list[Problem]:
         is_own_key = option == "labels" or (option == "primary_metric" and spec.primary_metric is not None)
         if is_own_key:
             return [Problem(f"tasks.{name}.{option}", f"{message.removeprefix(f'{option} ')}.")]
+        if option in spec.options:
+            return [Problem(f"tasks.{name}.options.{option}", f"{message.removeprefix(f'{option} ')}.")]
         return [Problem(f"tasks.{name}.options", f"{message}.")]
 
 

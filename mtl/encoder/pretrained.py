@@ -254,7 +254,7 @@ def _head_weights(auto: Any, spec: EncoderSpec, *, downloads: bool) -> dict[str,
         return {}
     if type(config) not in auto._model_mapping:
         return {}
-    with _without_reports():  # it would list the weights that are left out here
+    with without_reports():  # it would list the weights that are left out here
         model, loading = _from_pretrained(
             auto, spec, downloads=downloads, config=config, dtype=torch.float32, output_loading_info=True
         )
@@ -267,7 +267,7 @@ def _head_weights(auto: Any, spec: EncoderSpec, *, downloads: bool) -> dict[str,
 
 
 @contextmanager
-def _without_reports() -> Iterator[None]:
+def without_reports() -> Iterator[None]:
     """A context in which transformers does not report which weights a checkpoint lacks."""
     from transformers.utils import logging as transformers_logging
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtl.encoder.location import cached_only, encoder_folder, load_problems, trained_of
-from mtl.encoder.pretrained import masked_lm_weights
+from mtl.encoder.pretrained import masked_lm_weights, without_reports
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def load_whole_model(spec: EncoderSpec) -> WholeModel:
         advice = "Write its encoder to a folder with `mtl export RUN --encoder --to FOLDER`, and name that."
         raise InputError(Problem("encoder.name", f"must be a model, got the run '{spec.name}'.", advice))
     folder, revision = encoder_folder(spec.name), spec.revision or "main"
-    with load_problems(spec):
+    # Its report would name the head, which is loaded afterwards, and weights that are left out.
+    with load_problems(spec), without_reports():
         encoder, loading = AutoModel.from_pretrained(
             folder,
             revision=revision,

@@ -33,12 +33,14 @@ class GroupScores(NamedTuple):
     Args:
         result: Scores and counts per document.
         intervals: 95% intervals of the scores.
+        num_units: Number of documents, or of the patients or other units that are resampled instead.
         undefined: The metrics that its rows leave undefined, such as the F1 of mentions where there are none. Their
             scores are NaN, and they have no interval.
     """
 
     result: TaskResult
     intervals: Mapping[str, ScoreInterval]
+    num_units: int
     undefined: frozenset[str] = frozenset()
 
 
@@ -94,6 +96,7 @@ class FieldScores(NamedTuple):
             name: {
                 "rows": one.result.num_rows,
                 "documents": len(one.result.documents),
+                "units": one.num_units,
                 "scores": finite(one.result.scores),
                 "intervals": {metric: interval._asdict() for metric, interval in one.intervals.items()},
             }
@@ -160,4 +163,6 @@ def _group_scores(head: Head, result: TaskResult, units: Units | None) -> GroupS
     scores = {name: math.nan if name in missing else value for name, value in result.scores.items()}
     intervals = score_intervals(head, result, units=units)
     known = {name: interval for name, interval in intervals.items() if name not in missing}
-    return GroupScores(dataclasses.replace(result, scores=scores), known, missing)
+    documents = result.documents
+    num_units = len(documents if units is None else {units[document] for document in documents})
+    return GroupScores(dataclasses.replace(result, scores=scores), known, num_units, missing)

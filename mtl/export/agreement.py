@@ -110,7 +110,8 @@ def compare(
     else:
         classify = make("text-classification", model=str(folder), truncation=True, trust_remote_code=False)
         theirs = [_labels(classify, settings.get("thresholds", {}), one) for one in texts]
-    records = predict(checkpoint_of(run), texts, tasks=[task]) or []
+    # The class computes in fp32, whatever the precision of the run.
+    records = predict(checkpoint_of(run), texts, tasks=[task], trainer={"precision": "32-true"}) or []
     ours = [_predicted(one["text"], record["predictions"][task]) for one, record in zip(texts, records, strict=True)]
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     lengths = [len(tokenizer(*_pair(one), verbose=False)["input_ids"]) for one in texts]

@@ -96,6 +96,8 @@ def export_graph(run: str | Path, folder: str | Path, *, tasks: Sequence[str] = 
                 description["tasks"][task]["temperature"] = temperature
         write_json(part / DESCRIPTION, description)
         write_text(part / "README.md", graph_readme(mixture.name, loaded.checkpoint, description, difference))
+        # Longer texts are cut, as the tasks' own limits say.
+        loaded.tokenizer.model_max_length = min(mixture.max_length_of(task) for task in chosen)
         loaded.tokenizer.save_pretrained(part)
     return ExportedGraph(loaded.checkpoint, tuple(chosen), left_out, difference)
 
@@ -180,7 +182,7 @@ def _require_extra() -> None:
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         message = f"needs packages that are not installed: {', '.join(missing)}."
-        raise InputError(Problem("--onnx", message, "Install the extra: pip install 'biomtl[onnx]'."))
+        raise InputError(Problem("--format", message, "Install the extra: pip install 'biomtl[onnx]'."))
 
 
 # --- writing and comparing --------------------------------------------------------------------------------------------
@@ -248,7 +250,7 @@ def _difference(graph: EncoderGraph, module: MultiTaskModule, path: Path) -> flo
             largest = max(largest, float(gaps.max()) / scale)
     if not largest <= TOLERANCE:
         message = f"gives logits that differ from those of PyTorch by {largest:.2g}, which is above {TOLERANCE:g}."
-        raise InputError(Problem("--onnx", message, "Please report it with the family of the encoder."))
+        raise InputError(Problem("--format", message, "Please report it with the family of the encoder."))
     return largest
 
 

@@ -15,6 +15,7 @@ from mtl.export.model_card import hub_name, run_rows
 from mtl.export.task_forms import TOKENS, TaskExport
 from mtl.files import read_json
 from mtl.tracking.run_folder import RunFolder
+from mtl.training.checkpoints import checkpoint_precision
 
 
 def task_card(run: LoadedRun, export: TaskExport, model_class: str) -> str:
@@ -37,7 +38,7 @@ def task_card(run: LoadedRun, export: TaskExport, model_class: str) -> str:
             *_mixture(run),
         ],
         "Data": _data(run),
-        "Limits": [f"- {limit}" for limit in _limits(export)],
+        "Limits": [f"- {limit}" for limit in _limits(run, export)],
     }
     lines = [
         f"# {run.trained.name}: {export.task}",
@@ -197,7 +198,7 @@ def _records(folder: RunFolder, name: str) -> Iterator[dict[str, Any]]:
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-def _limits(export: TaskExport) -> Iterator[str]:
+def _limits(run: LoadedRun, export: TaskExport) -> Iterator[str]:
     if export.form.auto_class == TOKENS:
         yield from _token_limits(export)
     else:
@@ -206,6 +207,9 @@ def _limits(export: TaskExport) -> Iterator[str]:
             yield "`mtl predict` finds and marks mentions itself, and cuts a long text around them."
     if export.form.problem_type != "regression":
         yield _of_probabilities(export.temperature)
+    precision = checkpoint_precision(run.checkpoint)
+    if precision not in ("32-true", "64-true"):
+        yield f"The run computes in {precision} and this model in fp32, so numbers differ in the third digit."
     yield "Scores hold for texts like those of the data above. Test the model on your own texts before you rely on it."
 
 
@@ -232,5 +236,9 @@ def _token_limits(export: TaskExport) -> Iterator[str]:
             " predict` takes that of the first token of each word: entities may end, or be split, inside a word, and"
             " begin with the blank before it."
         )
+    yield (
+        "The score of an entity is the mean probability of its tokens in `pipeline`, and the geometric mean over its"
+        " words in `mtl predict`, to which `mtl calibrate` refers."
+    )
     if export.form.strict:
         yield "A tag I- that follows no B- begins an entity in `pipeline`; `mtl predict` ignores it, as it was trained."

@@ -77,18 +77,21 @@ def _splits(run: FinishedRun, task: str) -> set[str]:
 
 def _calibrated(run: FinishedRun, task: str) -> TaskCalibration:
     head, content = run.head(task), run.split(task, "dev")
+    # Predictions have a place for sets where a text has one label, not for those of pairs of mentions or of mentions.
+    has_sets = head.pairing is None and head.labelling is None
     dev = _decisions(run, task, content)
     if not dev.num_rows:
         message = "has no annotated row on dev."
         raise InputError(Problem(f"tasks.{task}.data", message, _ADVICE))
     if "test" not in _splits(run, task):
-        found = calibrated(pooled(dev.by_row), dev.num_rows, None)
+        found = calibrated(pooled(dev.by_row), dev.num_rows, None, has_sets=has_sets)
     else:
         content = run.split(task, "test")
         units = units_of(content.rows, run.mixture.evaluation.unit, f"{task}, test")
         test = _decisions(run, task, content)
         numbers = np.repeat(unit_numbers(test.documents, units), [num_outcomes(one) for one in test.by_row])
-        found = calibrated(pooled(dev.by_row), dev.num_rows, pooled(test.by_row) if test.num_rows else None, numbers)
+        of_test = pooled(test.by_row) if test.num_rows else None
+        found = calibrated(pooled(dev.by_row), dev.num_rows, of_test, numbers, has_sets=has_sets)
     return replace(found, thresholds=head.calibrated_thresholds(found.temperature))
 
 

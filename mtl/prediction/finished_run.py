@@ -65,7 +65,8 @@ class FinishedRun:
 
     def __init__(self, run: str | Path, trainer: Mapping[str, Any] | None = None) -> None:
         self.folder = RunFolder.open(run)
-        self.checkpoint = self.folder.resolve_checkpoint("best" if Path(run).is_dir() else Path(run))
+        name = self.folder.saved.selected if Path(run).is_dir() else Path(run)
+        self.checkpoint = self.folder.resolve_checkpoint(name)
         self.trained_mixture = checkpoint_mixture(self.checkpoint)
         """The mixture with the encoder that the training started from, which may not be on this machine."""
         self.mixture = located(self.trained_mixture, self.checkpoint)

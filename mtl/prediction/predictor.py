@@ -59,7 +59,8 @@ class Predictor:
     Calls from several threads wait for each other.
 
     Args:
-        checkpoint: Folder of a run to use its best checkpoint, or a checkpoint file.
+        checkpoint: Folder of a run to use its best checkpoint, or the last one if none was selected on dev; or a
+            checkpoint file.
         trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; only one device is supported.
 
     Raises:
@@ -312,7 +313,8 @@ def _is_self_supervised(spec: TaskSpec) -> bool:
 def _checkpoint_file(checkpoint: str | Path) -> Path:
     path = Path(checkpoint)
     if path.is_dir():
-        return RunFolder.open(path).resolve_checkpoint("best")
+        folder = RunFolder.open(path)
+        return folder.resolve_checkpoint(folder.saved.selected)
     if not path.is_file() and path.parent.is_dir() and path.parent.name == "checkpoints":
         return RunFolder.open(path.parent).resolve_checkpoint(path)
     if not path.is_file():

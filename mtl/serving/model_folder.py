@@ -37,7 +37,7 @@ from mtl.files import whole_folder
 from mtl.prediction.predictor import Predictor, task_names
 from mtl.problems import InputError, Problem
 from mtl.serving.model_files import ARTIFACT, CHECKPOINT, check_checksums, write_checksums
-from mtl.tracking.mlflow_client import default_uri, prepare_mlflow, without_password
+from mtl.tracking.mlflow_client import default_uri, open_store, prepare_mlflow, without_password
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.checkpoints import checkpoint_mixture
 
@@ -105,7 +105,8 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
     prepare_mlflow()
     place, current = tracked["tracking_uri"], default_uri()
     uri = current if place == without_password(current) else place
-    if not _is_local(uri) and (problems := [*privacy_problems(model.run), *_id_problems(model.run)]):
+    problems = [*privacy_problems(model.run), *_id_problems(model.run)]
+    if problems and not _stays_here(uri, tracked["run_id"], registers=name is not None):
         raise InputError(problems)
     with _options(model) as options, _quiet_pyfunc() as pyfunc:
         import mlflow
@@ -116,6 +117,18 @@ def log_model(model: ServedModel, name: str | None = None) -> str:
         info = Model.log(artifact_path=None, flavor=pyfunc, **given)
     found = info.registered_model_version
     return str(info.model_uri) if found is None else f"models:/{name}/{found}"
+
+
+def _stays_here(uri: str, run_id: str, *, registers: bool) -> bool:
+    """Whether the files of a model that is logged, or registered, are written to this machine."""
+    import mlflow
+
+    places = [uri]
+    if _is_local(uri):  # a local database may have its files elsewhere
+        places.append(open_store(uri).get_run(run_id).info.artifact_uri)
+        registry = mlflow.get_registry_uri()
+        places += [registry] if registers and registry != mlflow.get_tracking_uri() else []
+    return all(map(_is_local, places))
 
 
 def _is_local(uri: str) -> bool:
@@ -239,8 +252,8 @@ def _signature() -> Any:
 
     untyped: Any = schema
     text = types.DataType.string
-    inputs: list[Any] = [types.ColSpec(text, "text")]
-    inputs += [types.ColSpec(text, name, required=False) for name in ("text_pair", "id", "document")]
+    # All optional, so that `ServedRun` says which one is missing.
+    inputs: list[Any] = [types.ColSpec(text, name, required=False) for name in ("text", "text_pair", "id", "document")]
     inputs += [types.ColSpec(untyped.AnyType(), "entities", required=False)]
     found: list[Any] = [types.ColSpec(text, "id"), types.ColSpec(text, "document")]
     found += [types.ColSpec(untyped.Map(untyped.AnyType()), "predictions")]

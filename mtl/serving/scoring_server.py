@@ -21,18 +21,20 @@ GRACE = 10.0
 
 
 @contextmanager
-def scoring_server(folder: Path, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def scoring_server(folder: Path, host: str, port: int, timeout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """A server of a model, with all of its processes, until the context ends.
 
     Args:
         folder: Folder of the model.
         host: Address at which it listens.
         port: Port at which it listens.
+        timeout: Seconds after which a request is answered with an error; None takes MLflow's setting.
     """
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "--model-uri", str(folder)]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # MLflow looks for uvicorn
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_DISABLE_SCHEMA_DETAILS": "true"}
-    environment = {"TOKENIZERS_PARALLELISM": "false", **quiet, **os.environ, "PATH": path}
+    limits = {} if timeout is None else {"MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": str(timeout)}
+    environment = {"TOKENIZERS_PARALLELISM": "false", **quiet, **os.environ, **limits, "PATH": path}
     process = subprocess.Popen(  # noqa: S603  # our own arguments, without a shell
         [*command, "--host", host, "--port", str(port)], env=environment, start_new_session=True
     )

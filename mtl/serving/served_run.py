@@ -92,8 +92,12 @@ def _checked_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table as objects of JSON lines, without empty cells.
 
     Raises:
-        InputError: A text is blank.
+        InputError: There is no text, or it is blank.
     """
+    if "text" not in table.columns:
+        # MLflow removes unknown columns, and with the last one the rows. Its own error would name no column.
+        advice = 'Give each text under the key \'text\', such as {"dataframe_records": [{"text": "…"}]}.'
+        raise InputError(Problem("text", "must be a column of the request.", advice))
     rows = [{key: _plain(value) for key, value in row.items() if _is_given(value)} for row in table.to_dict("records")]
     blank = [number for number, row in enumerate(rows, 1) if not str(row.get("text", "")).strip()]
     if blank:

@@ -467,6 +467,12 @@ class RunFolder:
         return found
 
 
+def is_private_folder(folder: str | None) -> bool:
+    """Whether a folder has the configuration of an encoder, or a tokenizer's, that was made from private data."""
+    config = None if folder is None else Path(folder) / "config.json"
+    return config is not None and config.is_file() and bool(read_json(config).get(PRIVATE))
+
+
 def _unsent(info: Mapping[str, Any], status: str) -> dict[str, dict[str, Any]]:
     """What `run.json` has under `mlflow` while MLflow lacks a status; nothing for a run that MLflow does not have."""
     tracked = info.get("mlflow", {})

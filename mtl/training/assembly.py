@@ -75,7 +75,8 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
     needs_offsets = any(head.needs_offsets for head in heads.values())
     tokenizer = load_tokenizer(mixture.encoder, [*known_tokens, *tokens], needs_offsets=needs_offsets)
     unsuitable = {name: head.read_tokenizer(tokenizer) for name, head in heads.items()}
-    problems = [Problem(f"tasks.{name}.head", f"{why}.") for name, why in unsuitable.items() if why is not None]
+    advice = "Choose another encoder or another head."
+    problems = [Problem(f"tasks.{name}.head", f"{why}.", advice) for name, why in unsuitable.items() if why is not None]
     if problems:
         raise InputError(problems)
     return heads, tokenizer

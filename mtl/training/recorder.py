@@ -19,6 +19,7 @@ from rich.console import Console
 from heads import ClassReport
 from mtl.batching.data_module import MixtureData
 from mtl.batching.gated_data import GatedData
+from mtl.batching.loaders import limited
 from mtl.data.examples import accounts
 from mtl.distributed import is_rank_zero
 from mtl.evaluation import summary
@@ -35,7 +36,9 @@ from mtl.hashed_ids import without_ids
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
 from mtl.tracking.checkpoint_folder import BEST
+from mtl.tracking.run_folder import is_private_folder
 from mtl.tracking.tracker import MLflowTracker
+from mtl.training.averaging import WeightAverage
 from mtl.training.run_description import run_description, training_cautions
 from mtl.training.selection import MIXTURE
 from mtl.training.subgroup_report import group_cautions, group_columns, group_metrics, group_table, groups_of
@@ -152,6 +155,7 @@ class RunRecorder(Callback):
         self._folder.write_text("mixture.yaml", _yaml(data.mixture.to_dict()))
         self._folder.write_text("config.yaml", _yaml(self._config))
         private = any(spec.data.private for spec in data.mixture.tasks.values())
+        private = private or is_private_folder(data.mixture.encoder.tokenizer)
         config = cast("MultiTaskModule", pl_module).encoder.config
         self._folder.write_encoder(config, data.tokenizer, private=private)
         if isinstance(data, GatedData) and data.leakage is not None:
@@ -239,6 +243,9 @@ class RunRecorder(Callback):
             self._folder.update_info(risen_losses=risen)
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
         self._record_undertrained(_data(trainer))
+        averages = [one for one in trainer.callbacks if isinstance(one, WeightAverage)]  # type: ignore[attr-defined]
+        if averages or "not_averaged" in self._folder.info:
+            self._folder.update_info(not_averaged=not all(one.has_started for one in averages))
         self._record_kept(trainer)
         self._finish(trainer, "dev", self._selected, {})
 
@@ -442,9 +449,11 @@ class RunRecorder(Callback):
         scores: dict[str, dict[str, dict[str, float]]] = {}
         for task, splits in data.tasks.items():
             scored = split if split in splits else "dev"
+            limit = data.heads[task].validation_documents if trainer.state.fn == "fit" else None
+            rows = splits[scored] if limit is None else limited(splits[scored], limit)  # as `EvaluationLoader` does
             if self._says is not None:
                 self._says(f"{scored}: scoring the trivial predictors of {task}")
-            scores |= trivial_baselines(data.heads, {task: splits}, scored, frozen)
+            scores |= trivial_baselines(data.heads, {task: {**splits, scored: rows}}, scored, frozen)
         if frozen is not None and frozen.problem is not None:
             self._cautions.append(f"The trivial predictor `frozen` is missing: {frozen.problem}")
         return scores

@@ -36,6 +36,8 @@ def training_cautions(info: Mapping[str, Any], metrics: Mapping[str, Any]) -> li
         cautions.append(
             f"Training losses ended far above their start, or above 100: {named}. Lower model.learning_rate."
         )
+    if info.get("not_averaged"):
+        cautions.append("The weights were never averaged: the training ended before the average starts.")
     if tasks := [task for task, values in metrics.get("train", {}).items() if values.get("undertrained")]:
         cautions.append(undertrained_caution(tasks))
     return cautions

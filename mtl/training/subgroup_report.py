@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtl.evaluation.resampling_units import units_of_split
-from mtl.evaluation.subgroups import MOST_GROUPS, FieldScores, scores_by_group
+from mtl.evaluation.subgroups import MOST_GROUPS, FieldScores, GroupScores, scores_by_group
 from mtl.evaluation.summary import MISSING
 from mtl.hashed_ids import are_hashed, shown_id
 
@@ -56,7 +56,7 @@ def group_table(groups: Mapping[str, Sequence[FieldScores]]) -> Table:
     from rich.table import Table
 
     table = Table("task", "group", "metric", title="groups")
-    for name in ("rows", "documents", "score", "95% interval"):
+    for name in ("rows", "documents", "units", "score", "95% interval"):
         table.add_column(name, justify="right")
     for task, fields in groups.items():
         for one in fields:
@@ -70,36 +70,40 @@ def _add_field(table: Table, task: str, one: FieldScores) -> None:
     for name, group in one.groups.items():
         interval = group.intervals.get(one.metric)
         shown = MISSING if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
-        sizes = f"{group.result.num_rows}", f"{len(group.result.documents)}"
+        sizes = map(str, _sizes(group))
         value = "undefined" if one.metric in group.undefined else f"{group.result.scores[one.metric]:.3f}"
         table.add_row(task, Text(f"{one.field}: {_shared(name)}"), one.metric, *sizes, value, shown)
     for name, num_rows in one.small.items():
-        cells = (one.metric, f"{num_rows}", MISSING, MISSING, "too few rows")
+        cells = (one.metric, f"{num_rows}", MISSING, MISSING, MISSING, "too few rows")
         table.add_row(task, Text(f"{one.field}: {_shared(name)}"), *cells)
     if one.num_without:
-        table.add_row(task, Text(f"{one.field}: none"), "", f"{one.num_without}", MISSING, MISSING, "no value")
+        table.add_row(task, Text(f"{one.field}: none"), "", f"{one.num_without}", MISSING, MISSING, MISSING, "no value")
     if one.metric in (gaps := one.gaps()):
         gap = gaps[one.metric]
         which = Text(f"{_shared(gap.lowest)} to {_shared(gap.highest)}")
-        table.add_row(task, Text(f"{one.field}: largest gap"), one.metric, "", "", f"{gap.size:.3f}", which)
+        table.add_row(task, Text(f"{one.field}: largest gap"), one.metric, "", "", "", f"{gap.size:.3f}", which)
 
 
 def group_columns(fields: Iterable[FieldScores]) -> dict[str, list[Any]]:
     """The scores of a task by group as columns: a line for each field, group and metric."""
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("field", "group", "rows", "documents", "metric", "value", "low", "high")
+        name: [] for name in ("field", "group", "rows", "documents", "units", "metric", "value", "low", "high")
     }
     for one in fields:
         for name, group in one.groups.items():
             for metric, value in group.result.scores.items():
                 interval = group.intervals.get(metric)
                 ends = (None, None) if interval is None else (interval.low, interval.high)
-                sizes = group.result.num_rows, len(group.result.documents)
                 number = None if metric in group.undefined else value
-                cells = (one.field, _shared(name), *sizes, metric, number, *ends)
+                cells = (one.field, _shared(name), *_sizes(group), metric, number, *ends)
                 for column, cell in zip(columns, cells, strict=True):
                     columns[column].append(cell)
     return columns
+
+
+def _sizes(group: GroupScores) -> tuple[int, int, int]:
+    """The numbers of rows, of documents and of the units that intervals resample."""
+    return group.result.num_rows, len(group.result.documents), group.num_units
 
 
 def group_metrics(prefix: str, fields: Iterable[FieldScores]) -> dict[str, float]:

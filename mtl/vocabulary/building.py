@@ -16,6 +16,7 @@ from mtl.encoder.pretrained import load_config, load_tokenizer
 from mtl.encoder.whole_model import WholeModel, load_whole_model
 from mtl.files import whole_folder, write_json
 from mtl.problems import InputError, Problem
+from mtl.tracking.run_folder import PRIVATE
 from mtl.vocabulary.exchange import Exchange, exchange_of
 from mtl.vocabulary.fertility import Fertility, fertility
 from mtl.vocabulary.initialisers import Initialiser, NewRows, Setting
@@ -162,6 +163,8 @@ def build(spec: VocabularySpec, action: Action, folder: Path) -> dict[str, Any]:
 
 
 def _write(renewal: Renewal, report: dict[str, Any], folder: Path) -> None:
+    if renewal.spec.data.private:  # the tokenizer has words of the corpus, and rows may be means over its texts
+        setattr(renewal.model.model.config, PRIVATE, True)
     with whole_folder(folder) as part:
         renewal.model.save(part)
         renewal.new.save_pretrained(part)

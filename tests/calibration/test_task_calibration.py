@@ -28,6 +28,15 @@ def test_overconfident_probabilities_get_better() -> None:
     assert found.note is None
     for coverage, check in found.conformal.items():
         assert check.coverage == pytest.approx(float(coverage), abs=0.03)
+        assert check.coverage is not None
+        assert check.interval is not None
+        low, high = check.interval
+        assert low < check.coverage < high
+        if 0.85 < check.coverage < 0.95:  # Wilson's interval is nearly symmetric there
+            assert high - low == pytest.approx(
+                2 * 1.96 * np.sqrt(check.coverage * (1 - check.coverage) / 4000), rel=0.01
+            )
+    assert calibrated(planted(3.0), 4000, planted(3.0, seed=1), has_sets=False).conformal == {}
     assert len(found.after.risks) == 10
     low, high = found.intervals["change"]["ece"]
     assert low < found.after.ece - found.before.ece < high < 0
@@ -36,6 +45,17 @@ def test_overconfident_probabilities_get_better() -> None:
     assert found.after.risks[-1] == pytest.approx(
         float((planted(3.0, seed=1).chosen != planted(3.0, seed=1).gold).float().mean())
     )
+
+
+def test_sets_that_cover_too_little_of_test_are_noted() -> None:
+    found = calibrated(planted(1.0), 4000, planted(4.0, seed=1))
+    assert found.note is not None
+    assert "0.9" in found.note
+    cases = calibrated(planted(1.0), 4000, planted(1.0, seed=1)).conformal["0.9"].interval
+    pairs = calibrated(planted(1.0), 4000, planted(1.0, seed=1), np.arange(4000) // 40).conformal["0.9"].interval
+    assert cases is not None
+    assert pairs is not None
+    assert pairs[1] - pairs[0] >= cases[1] - cases[0], "cases that share a unit can only widen it"
 
 
 def test_labels_count_one_by_one() -> None:

@@ -123,6 +123,11 @@ def test_what_cannot_change_is_refused_with_what_can(key: str, value: Any) -> No
     assert ("options.dropout" in found.suggestion) == key.startswith("tasks.gad.")
 
 
+def test_a_key_without_tasks_is_completed() -> None:
+    found = problem({"from_step": 5, "mlm.options.rate": 0.2})
+    assert (found.key, found.suggestion) == ("curriculum.0.mlm.options.rate", "Write tasks.mlm.options.rate.")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

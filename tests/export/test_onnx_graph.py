@@ -183,7 +183,7 @@ def test_a_graph_with_other_logits_is_not_written(
             parameter.data += 0.1
 
     monkeypatch.setattr(onnx_graph, "_write", write)
-    assert refused(run, tmp_path / "out") == ["--onnx"]
+    assert refused(run, tmp_path / "out") == ["--format"]
     assert not (tmp_path / "out").exists()
 
 
@@ -194,7 +194,7 @@ def test_the_command_names_outputs_and_what_is_left_out(
     monkeypatch.setattr(
         onnx_graph, "_write", lambda graph, path: path.write_bytes((folder / "model.onnx").read_bytes())
     )
-    assert run_mtl(["export", str(run), "--onnx", "--to", str(tmp_path / "out")]) == 0
+    assert run_mtl(["export", str(run), "--format", "onnx", "--to", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in TASKS)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in folder.iterdir())

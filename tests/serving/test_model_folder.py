@@ -117,6 +117,8 @@ def test_given_entities_are_related(model: Any, served_run: Path, planted: None)
     ("row", "tasks", "key"),
     [
         ({"text": ""}, [], "text"),
+        ({"txt": "fever"}, [], "text"),
+        ({"id": "n1"}, [], "text"),
         ({"text": " \n"}, ["kind"], "text"),
         ({"text": "fever"}, ["kindd"], "tasks"),
         ({"text": "fever"}, ["agreement"], "tasks"),  # a task of the run that is not served
@@ -224,6 +226,25 @@ def test_a_model_of_private_data_or_with_ids_that_are_hashed_goes_to_no_server(
             with pytest.raises(InputError) as caught:
                 log_model(ServedModel(run, ["kind"]))
             assert [problem.key for problem in caught.value.problems] == [key]
+
+
+@pytest.mark.parametrize("elsewhere", ["artifacts", "registry"])
+def test_a_model_of_private_data_stays_here_although_only_its_files_or_its_version_would_leave(
+    elsewhere: str, served_run: Path, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(served_run, tmp_path / "run"))
+    fields = yaml.safe_load((run / "mixture.yaml").read_text(encoding="utf-8"))
+    fields["tasks"]["kind"]["data"]["private"] = True
+    (run / "mixture.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+    place = "s3://bucket/models" if elsewhere == "artifacts" else str(tmp_path / "artifacts")
+    client = open_store(store)
+    run_id = client.create_run(client.create_experiment("x", artifact_location=place)).info.run_id
+    RunFolder(run).update_info(mlflow={"run_id": run_id, "tracking_uri": store})
+    if elsewhere == "registry":
+        monkeypatch.setattr(mlflow, "get_registry_uri", lambda: "databricks-uc")
+    with pytest.raises(InputError) as caught:
+        log_model(ServedModel(run, ["kind"]), "notes")
+    assert [problem.key for problem in caught.value.problems] == ["tasks.kind.data.private"]
 
 
 def test_a_model_is_logged_with_its_run_and_registered_on_request(

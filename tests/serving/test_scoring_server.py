@@ -35,7 +35,19 @@ def post(port: int, content: Any) -> tuple[int, Any]:
 @pytest.mark.slow
 def test_a_run_is_served_and_asked_over_http(served_run: Path, tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "mtl", "serve", str(served_run), "--port", str(port), "--task", *SINGLE]
+    command = [
+        sys.executable,
+        "-m",
+        "mtl",
+        "serve",
+        str(served_run),
+        "--port",
+        str(port),
+        "--task",
+        *SINGLE,
+        "--timeout",
+        "300",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/x.db"}
     with (
         (tmp_path / "log").open("wb") as log,
@@ -53,14 +65,17 @@ def test_a_run_is_served_and_asked_over_http(served_run: Path, tmp_path: Path) -
                 assert line["predictions"]["kind"]["scores"] == pytest.approx(own["predictions"]["kind"]["scores"])
             asked = {"dataframe_records": rows, "params": {"tasks": ["kind"]}}
             assert set(post(port, asked)[1]["predictions"][0]["predictions"]) == {"kind"}
-            for content in (
-                {"dataframe_records": [{"text": ""}]},
-                {"dataframe_records": rows, "params": {"tasks": ["kindd"]}},
-                {"dataframe_records": [{"note": "Zyzzyva"}]},
-                b"{",
+            for content, keys in (
+                ({"dataframe_records": [{"text": ""}]}, ["text"]),
+                ({"dataframe_records": rows, "params": {"tasks": ["kindd"]}}, ["tasks"]),
+                ({"dataframe_records": [{"note": "Zyzzyva"}]}, ["text"]),
+                ({"instances": ["Zyzzyva"]}, ["text"]),
+                ({"dataframe_records": rows, "params": {"coverage": "x"}}, []),
+                (b"{", []),
             ):
                 status, answer = post(port, content)
                 assert (status, "message" in answer) == (400, True)
+                assert [one["key"] for one in answer.get("problems", [])] == keys
             assert post(port, {"dataframe_records": rows})[0] == 200
             busy = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
             assert (busy.returncode, "--port" in busy.stderr) == (2, True)

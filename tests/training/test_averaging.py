@@ -12,6 +12,8 @@ from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_module
 from mtl.training.checkpoints import read_checkpoint
+from mtl.training.recorder import RunRecorder
+from mtl.training.run_description import training_cautions
 from mtl.training.saving import checkpoint_callbacks
 from tests.fitting import StopAt, StopError
 
@@ -98,6 +100,28 @@ def test_a_mean_of_the_last_checkpoints_is_that_of_the_ends_of_the_last_epochs(
         assert_close(watch.evaluated[1], of_epochs[1])  # before these epochs, the latest weights
         assert_close(watch.evaluated[2], of_epochs[2])
         assert_close(watch.evaluated[3], mean(of_epochs[2:]))
+
+
+class EndsAfter(Callback):
+    """Ends a training after some epochs, as early stopping does."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 >= self._epochs
+
+
+def test_a_training_that_ends_before_its_average_starts_says_so(
+    toy_mixture: Write, train: Train, tmp_path: Path
+) -> None:
+    model = {"average": "mean", "average_last": 2}
+    for epochs, expected in ((1, True), (4, False)):
+        folder = RunFolder.create(tmp_path / "run", "toy", 1)
+        callbacks = [RunRecorder(folder, None, {}, baselines=False), EndsAfter(epochs)]
+        train(load_mixture(toy_mixture()), model=model, callbacks=callbacks, max_epochs=4)
+        assert folder.info["not_averaged"] is expected
+        assert any("average" in caution for caution in training_cautions(folder.info, {})) is expected
 
 
 def test_averaging_does_not_change_the_training(toy_mixture: Write, train: Train) -> None:

@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForPreTrainin
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.problems import InputError
+from mtl.tracking.run_folder import is_private_folder
 from mtl.vocabulary.building import build
 from mtl.vocabulary.vocabulary_file import Action, load_vocabulary
 from tests.masked_lm_models import masked_lm_folder
@@ -72,6 +73,19 @@ def test_the_tokenizer_of_the_folder_has_the_words_as_single_tokens(
         }
     assert report["fertility"]["after"]["ratio"] < report["fertility"]["before"]["ratio"]
     assert json.loads((tmp_path / "out" / "vocabulary.json").read_text()) == report
+
+
+@pytest.mark.parametrize("action", ["train", "extend"])
+def test_an_encoder_with_words_of_private_data_says_so(
+    action: Action, mlm_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name, private in (("secret", True), ("open", False)):
+        fields = {"data": {"reader": "text", "path": "corpus", "private": private}}
+        fields |= {"add": {"min_documents": 2}} if action == "extend" else {"size": 120}
+        made(write_file(tmp_path, mlm_folder(), **fields), action, tmp_path / name)
+        assert is_private_folder(str(tmp_path / name)) is private
+    assert not is_private_folder("bert-base-uncased")
+    assert not is_private_folder(None)
 
 
 def test_a_mixture_loads_the_folder(mlm_folder: Callable[..., Path], tmp_path: Path) -> None:
