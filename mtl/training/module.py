@@ -232,8 +232,8 @@ class MultiTaskModule(pl.LightningModule):
         """The table of token embeddings, which DDP does not average on a CPU.
 
         The table holds half of a small encoder's weights, but an update touches only a few hundred of its rows, so
-        averaging just these rows sends much less. On a GPU, finding the rows would make the host wait for the device,
-        so DDP averages the whole table.
+        averaging just these rows sends much less; where the table is also a decoder, it touches all of them. On a GPU,
+        finding the rows would make the host wait for the device, so DDP averages the whole table.
         """
         get_table = getattr(self.encoder.model, "get_input_embeddings", None)
         table = None if get_table is None or device != "cpu" else get_table().weight

@@ -29,6 +29,7 @@ from mtl.training import assembly, run_watch, saving
 from mtl.training.assembly import build_heads
 from tests import five_tasks
 from tests.fitting import NO_DROPOUT, PRIMARY, QUIET, command, environment, equal, in_process, latest, mtl
+from tests.masked_lm_models import mlm_and_risk
 
 Write = Callable[..., Path]
 Train = Callable[..., Any]
@@ -103,19 +104,21 @@ LIKE_A_GPU = (SCENARIOS[1], (1, ["drugs"], {}))
 """On a GPU, DDP averages the table of embeddings, too. The last has updates in which all tasks have stopped."""
 
 
-@pytest.mark.slow
-def test_two_processes_train_what_one_does_and_evaluate_each_example_once(toy_mixture: Write, tmp_path: Path) -> None:
-    # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
-    path = toy_mixture()
-    script = tmp_path / "script.py"
+def trained_by_one_and_two(trainings: list[Any], mixture: Path, folder: Path) -> list[list[Any]]:
+    """What a single process kept of the trainings, then what each of two processes did."""
+    script = folder / "script.py"
     script.write_text(SCRIPT)
-    trainings = [([*NO_DROPOUT, *variant], *scenario, False) for variant in VARIANTS for scenario in SCENARIOS]
-    trainings += [([*NO_DROPOUT], *scenario, True) for scenario in LIKE_A_GPU]
-    words = json.dumps(trainings)
     for devices in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, str(script), str(path), str(tmp_path / f"world{devices}"), devices, words],
-            cwd=tmp_path,
+            [
+                sys.executable,
+                str(script),
+                str(mixture),
+                str(folder / f"world{devices}"),
+                devices,
+                json.dumps(trainings),
+            ],
+            cwd=folder,
             env=environment(PYTHONPATH=str(REPOSITORY)),
             capture_output=True,
             text=True,
@@ -123,8 +126,39 @@ def test_two_processes_train_what_one_does_and_evaluate_each_example_once(toy_mi
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    one = torch.load(tmp_path / "world1-0.pt")
-    ranks = [torch.load(tmp_path / f"world2-{rank}.pt") for rank in range(2)]
+    return [torch.load(folder / f"{name}.pt") for name in ("world1-0", "world2-0", "world2-1")]
+
+
+@pytest.mark.slow
+def test_two_processes_pretrain_what_one_does_also_after_a_change(toy_mixture: Write, tmp_path: Path) -> None:
+    """The table of embeddings is the decoder too, so its gradient is dense; masks and changes follow the updates."""
+    path = toy_mixture(
+        tasks=mlm_and_risk(tmp_path),
+        curriculum=[
+            {"from_step": 4, "tasks.mlm.options.rate": 0.4, "tasks.risk.loss_weight": 0.5},
+            {"from_step": 9, "tasks.mlm.options.unit": "word", "tasks.risk.rate": 0},
+        ],
+        sampler={"name": "weighted"},
+    )
+    overrides = ["encoder.dropout=0", "tasks.risk.options.dropout=0", "tasks_per_step=1"]
+    trainings = [(overrides, accumulate, [], {}, False) for accumulate in (1, 2)]
+    for single, first, second in zip(*trained_by_one_and_two(trainings, path, tmp_path), strict=True):
+        assert equal(first["weights"], second["weights"])
+        for name, value in single["weights"].items():
+            if not name.endswith("key.bias"):
+                torch.testing.assert_close(first["weights"][name], value, rtol=1e-6, atol=5e-6, msg=name)
+        assert first["losses"] == second["losses"] == pytest.approx(single["losses"], rel=1e-4)
+        drawn = [task for parts in single["seen"] for task, _ in parts]
+        assert set(drawn) == {"mlm", "risk"}
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_and_evaluate_each_example_once(toy_mixture: Write, tmp_path: Path) -> None:
+    # Batches of 2, 3 and 1 examples occur, so shares are uneven, and sometimes a rank has none.
+    path = toy_mixture()
+    trainings = [([*NO_DROPOUT, *variant], *scenario, False) for variant in VARIANTS for scenario in SCENARIOS]
+    trainings += [([*NO_DROPOUT], *scenario, True) for scenario in LIKE_A_GPU]
+    one, *ranks = trained_by_one_and_two(trainings, path, tmp_path)
     for single, first, second in zip(one, *ranks, strict=True):
         assert equal(first["weights"], second["weights"])
         for name, value in single["weights"].items():
