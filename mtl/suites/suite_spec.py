@@ -211,10 +211,6 @@ class SuiteSpec(Section):
         """The number of seeds of a task."""
         return self.tasks[task].seeds or self.seeds
 
-    def group_of(self, task: str) -> str | None:
-        """The group of a task; None if the suite has no groups."""
-        return next((name for name, members in self.aggregation.groups.items() if task in members), None)
-
     def task_fields(self) -> dict[str, dict[str, Any]]:
         """The tasks as fields of a mixture, scored by their variants."""
         return {name: self._fields(name) for name in self.tasks}
