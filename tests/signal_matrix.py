@@ -1,9 +1,9 @@
 """Sends signals to real runs of one and two processes, and says how each ended.
 
-    python -m tests.signal_matrix FOLDER [MIXTURE]
+    python -m tests.signal_matrix FOLDER MIXTURE
 
-prints the table for the toy mixture that the fixture `toy_mixture` writes, or for a mixture of your own. Each run is
-slowed down, gets its signal as soon as it has saved a checkpoint, and is then resumed to its end.
+prints the table for a mixture, such as one that the fixture `toy_mixture` writes, and keeps the runs in the folder.
+Each run is slowed down, gets its signal as soon as it has saved a checkpoint, and is then resumed to its end.
 """
 
 from __future__ import annotations
