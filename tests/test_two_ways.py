@@ -18,7 +18,9 @@ def folder(path: Path, task: str, scores: dict[str, float], documents: list[str]
     for name in (task, f"{task}.end_to_end"):
         np.savez(path / "counts" / "test" / f"{name}.npz", documents=np.array(documents))
     baseline = {task: {"accuracy": 0.55}}
-    (path / "metrics.json").write_text(json.dumps({"test": {task: scores}, "baseline": baseline}))
+    interval = {task: {"accuracy": {"low": 0.25, "high": 0.75, "method": "wilson"}}}
+    content = {"test": {task: scores}, "baseline": baseline, "interval": interval}
+    (path / "metrics.json").write_text(json.dumps(content))
     return path
 
 
@@ -32,7 +34,10 @@ def given(tmp_path: Path) -> list[str]:
 def test_the_metrics_that_all_ways_have_stand_side_by_side(given: list[str]) -> None:
     lines = two_ways.table(given, end_to_end=False)
     assert lines[0] == "| run | task | accuracy |"
-    assert [line.split(" | ")[1:] for line in lines[2:4]] == [["qa", "0.500 |"], ["yes_no", "0.625 |"]]
+    assert [line.split(" | ")[1:] for line in lines[2:4]] == [
+        ["qa", "0.500 (0.250 to 0.750) |"],
+        ["yes_no", "0.625 (0.250 to 0.750) |"],
+    ]
     assert two_ways.table(given, end_to_end=True)[2].endswith("| qa | 0.125 |")
 
 
