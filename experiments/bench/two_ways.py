@@ -2,10 +2,10 @@
 
     python experiments/bench/two_ways.py RUN:TASK RUN:TASK … [--end-to-end]
 
-Each RUN is the folder of a run after `mtl test`, each TASK one of its tasks. Scores have the 95% intervals over documents
-that `mtl test` computed; the same documents are easy or hard for all ways, so two ways may differ although their
-intervals overlap. With `--end-to-end`, the table has the
-strict scores that `mtl test --end-to-end` adds, which have no interval. Ways that were scored on different documents are refused.
+Each RUN is the folder of a run after `mtl test`, each TASK one of its tasks. Scores have the 95% intervals over
+documents that `mtl test` computed; the same documents are easy or hard for all ways, so two ways may differ although
+their intervals overlap. With `--end-to-end`, the table has the strict scores that `mtl test --end-to-end` adds, which
+have no interval. Ways that were scored on different documents are refused.
 """
 
 from __future__ import annotations
