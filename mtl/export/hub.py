@@ -9,9 +9,8 @@ from pathlib import Path
 from mtl.config.yaml_files import read_yaml
 from mtl.encoder.trained_run import is_trained
 from mtl.export.loaded_run import checkpoint_of
-from mtl.files import read_json
 from mtl.problems import InputError, Problem
-from mtl.tracking.run_folder import PRIVATE, RunFolder
+from mtl.tracking.run_folder import RunFolder, is_private_folder
 from mtl.training.checkpoints import checkpoint_mixture
 
 _ADVICE = "Keep the model on this machine."
@@ -75,8 +74,7 @@ def privacy_problems(run: str | Path) -> Iterator[Problem]:
     """
     found = [*_named_problems(run)]
     yield from found
-    config = RunFolder(checkpoint_of(run).parent.parent).encoder / "config.json"
-    if not found and config.is_file() and read_json(config).get(PRIVATE):
+    if not found and is_private_folder(RunFolder(checkpoint_of(run).parent.parent).encoder):
         yield Problem("encoder.name", "The encoder was trained on private data before this run.", _ADVICE)
 
 

@@ -467,7 +467,7 @@ class RunFolder:
         return found
 
 
-def is_private_folder(folder: str | None) -> bool:
+def is_private_folder(folder: str | Path | None) -> bool:
     """Whether a folder has the configuration of an encoder, or a tokenizer's, that was made from private data."""
     config = None if folder is None else Path(folder) / "config.json"
     return config is not None and config.is_file() and bool(read_json(config).get(PRIVATE))
