@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,25 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS_PAGE = (REPOSITORY / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 COMPONENTS_PAGE = (REPOSITORY / "docs" / "reference" / "components.md").read_text(encoding="utf-8")
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MAX_LINES = 150
 
 
-def test_readme_is_a_front_page_with_two_commands_and_one_picture() -> None:
-    assert len(README.splitlines()) <= MAX_LINES
-    assert re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) == ["make demo\nmake test\n"]
-    assert len(re.findall(r"!\[", README)) == 1
+def quick_start() -> list[list[str]]:
+    """The commands of the quick start in README, each as its words."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [shlex.split(line, comments=True) for line in "".join(blocks).replace("\\\n", " ").splitlines()]
+
+
+def test_the_quick_start_makes_the_demo_and_predicts_with_tasks_of_its_run() -> None:
+    demo = yaml.safe_load((REPOSITORY / "experiments" / "mixtures" / "demo.yaml").read_text(encoding="utf-8"))
+    *made, predicted = quick_start()
+    assert made == [["make", "demo"], ["make", "test"]]
+    assert predicted[:3] == [".venv/bin/mtl", "predict", f"runs/{demo['name']}"]
+    tasks = list(takewhile(lambda word: not word.startswith("-"), predicted[predicted.index("--task") + 1 :]))
+    assert tasks
+    assert set(tasks) <= set(demo["tasks"])
+
+
+def test_readme_shows_the_first_commands_of_the_start_page() -> None:
     steps = re.search(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     assert steps is not None
     shown = [line.split()[:2] for line in steps[1].splitlines()]
@@ -128,11 +141,13 @@ def test_every_task_of_the_demo_beats_its_trivial_predictors_and_one_gains_from_
 
 @pytest.mark.slow
 @pytest.mark.soak
-def test_the_demo_gives_the_scores_in_readme(tmp_path: Path) -> None:
-    config = str(REPOSITORY / "experiments" / "demo.yaml")
-    for words in (["fit"], ["test", "--ckpt_path", "best"]):
-        command = [sys.executable, "-m", "mtl", words[0], "--config", config, "--run.track=false", *words[1:]]
-        subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"MTL_CACHE": str(tmp_path / "cache")})
+def test_the_demo_gives_the_scores_in_readme_and_predicts_as_shown_there(tmp_path: Path) -> None:
+    options = ["--config", str(REPOSITORY / "experiments" / "demo.yaml"), "--run.track=false"]
+    *_, (_, *predict) = quick_start()
+    for words in (["fit", *options], ["test", *options, "--ckpt_path", "best"], predict):
+        command = [sys.executable, "-m", "mtl", *words]
+        environment = os.environ | {"MTL_CACHE": str(tmp_path / "cache")}
+        done = subprocess.run(command, cwd=tmp_path, check=True, env=environment, stdout=subprocess.PIPE, text=True)
     (file,) = (tmp_path / "runs" / "demo").glob("2*/metrics.json")
     scores = json.loads(file.read_text(encoding="utf-8"))["test"]
     for task, row in demo_results().items():
@@ -141,6 +156,8 @@ def test_the_demo_gives_the_scores_in_readme(tmp_path: Path) -> None:
         margin = max(high - low, 0.02)  # another processor rounds differently
         assert low - margin <= scores[task][row["metric"]] <= high + margin
         assert scores[task][row["metric"]] > row["baseline"]["test"]
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["predictions"]["mentions"]["entities"]
 
 
 def test_the_table_of_commands_is_that_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:

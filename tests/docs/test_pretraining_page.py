@@ -13,7 +13,7 @@ from mtl.commands.arguments import read_config
 from mtl.config.curriculum import phases
 from mtl.config.loading import load_mixture
 from mtl.config.schema import checked
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.training.hyperparameters import Optimisation
 from mtl.vocabulary.vocabulary_file import load_vocabulary
 
@@ -23,7 +23,7 @@ FILES = dict(re.findall(r"^```yaml\n# (\w+\.yaml)\n(.*?)^```$", PAGE, re.MULTILI
 
 @pytest.fixture
 def written(tmp_path: Path, tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files of the page, beside encoders with the names that they use."""
+    """A folder with the files of the page, next to encoders with the names that they use."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "encoders").mkdir()
     for name, content in FILES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pytest
@@ -35,6 +36,17 @@ class Outer(BaseModel):
 
     kind: Literal["a", "b"]
     parts: dict[str, Inner] = Field(default_factory=dict)
+
+
+@dataclass
+class Narrow:
+    """What is narrow.
+
+    Args:
+        deep: How deep it is.
+    """
+
+    deep: int = 3
 
 
 def test_a_key_has_its_type_default_and_meaning_as_yaml_writes_them() -> None:
@@ -75,9 +87,21 @@ def test_every_key_of_a_file_is_on_the_page_in_its_section_with_a_meaning(title:
     assert chapter.count("\n| `") == seen > 5
 
 
+@dataclass
+class Wider(Narrow):
+    """What is wider."""
+
+    broad: str = "b"
+    """What it adds; None adds nothing."""
+
+
 def test_a_dataclass_is_read_like_a_model_and_keys_that_it_adds_too() -> None:
+    assert [tuple(key) for key in keys(Wider)] == [
+        ("deep", "integer", "`3`", "How deep it is."),
+        ("broad", "string", "`b`", "What it adds; null adds nothing."),
+    ]
     sections_of_studies = {section.path: section.cls for section in sections(FILES["Study"])}
     names = {key.name: key for key in keys(sections_of_studies["model"])}
     assert names["learning_rate"].type == "number, above 0 or null"
-    assert names["stages"].meaning == "Learning rates of the stages of a design, by name."
+    assert names["stages"].type.startswith("mapping")
     assert {"tasks.NAME.recipe", "recipe"} <= {section.path for section in sections(SuiteSpec)}

@@ -1,4 +1,4 @@
-"""What experiments/README says is so: its mixtures pass `mtl check`, and its tables are those of the code."""
+"""What docs/mixtures says is so: its mixtures pass `mtl check`, and its tables are those of the code."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from mtl.samplers import RandomSampler, TaskSize
 from mtl.samplers.temperature import Temperature
 from mtl.tuning.tuning_file import TuningSpec
 
-PAGE = (Path(__file__).parent.parent / "experiments" / "README.md").read_text(encoding="utf-8")
-RESULTS = Path(__file__).parent.parent / "experiments" / "results"
+FOLDER = Path(__file__).parents[2] / "docs" / "mixtures"
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))}
+EXAMPLES = PAGES["README"]
 HEADINGS: dict[type[BaseModel], str] = {
     specs.Mixture: "The mixture",
     specs.EncoderSpec: "`encoder`",
@@ -51,15 +52,16 @@ MIXTURES = ["entities", "abstracts", "texts", "notes", "several"]
 
 def blocks() -> dict[str, str]:
     """The YAML blocks, by the file name in their first line."""
-    found = re.findall(r"^```yaml\n(# (\S+)\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```yaml\n(# (\S+)\n.*?)^```$", EXAMPLES, re.MULTILINE | re.DOTALL)
     return {name: text for text, name in found}
 
 
 def section(title: str) -> str:
-    """What stands under a heading, up to the next heading of any level."""
-    match = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL)
-    assert match is not None, f"there is no section '{title}'"
-    return match[1]
+    """What stands under a heading, which only one page has, up to the next heading of any level."""
+    heading = re.compile(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
+    found: list[str] = [text for page in PAGES.values() for text in heading.findall(page)]
+    assert len(found) == 1, f"there are {len(found)} sections '{title}'"
+    return found[0]
 
 
 def options(title: str) -> dict[str, str]:
@@ -88,7 +90,7 @@ def signature(cls: type[Any]) -> dict[str, Any]:
 
 
 def write_data(folder: Path) -> None:
-    """A few rows in every file that the page's mixtures read."""
+    """A few rows in every file that the mixtures of the examples read."""
     for split in ("train", "dev", "test"):
         tagged = "Aspirin\tB-Drug\ncaused\tO\nlow\tB-Sign\nfever\tI-Sign\nat\tO\nhome\tB-Place\n"
         write(folder / "findings" / f"{split}.tsv", f"-DOCSTART-\tO\n\n{tagged}\n{tagged}\n")
@@ -115,7 +117,7 @@ def write(path: Path, text: str) -> None:
 
 
 def test_every_block_of_yaml_names_its_file_and_is_seen() -> None:
-    assert PAGE.count("```yaml") == 6
+    assert {name: page.count("```yaml") for name, page in PAGES.items() if "```yaml" in page} == {"README": 6}
     assert sorted(blocks()) == sorted([*(f"{name}.yaml" for name in MIXTURES), "agreement.yaml"])
     assert [name for name, text in blocks().items() if not re.search("^name:", text, re.MULTILINE)] == [
         "agreement.yaml"
@@ -123,7 +125,7 @@ def test_every_block_of_yaml_names_its_file_and_is_seen() -> None:
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_a_mixture_of_the_page_would_run_on_data_as_it_describes(
+def test_a_mixture_of_the_examples_would_run_on_data_as_it_describes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
@@ -272,20 +274,21 @@ def test_a_written_rate_stands_beside_the_computed_ones_as_the_page_says() -> No
     assert share(1) == pytest.approx(1 / 101)
 
 
-def test_every_link_leads_to_a_heading_of_the_page() -> None:
-    headings = {
-        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
-    }
-    links = re.findall(r"\]\(#([^)]+)\)", PAGE)
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading_in_it(name: str) -> None:
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]) if "://" not in link]
     assert links
-    assert set(links) <= headings
+    assert [file for file, _, _ in links if not (FOLDER / file).exists()] == []
+    for file, _, anchor in links:
+        path = FOLDER / (file or f"{name}.md")
+        assert not anchor or anchor in headings(path.read_text(encoding="utf-8")), (file, anchor)
 
 
-TRAINED = sorted({*RESULTS.glob("*.md")} - {RESULTS / "dependencies.md"})  # which compares libraries
+def headings(page: str) -> set[str]:
+    """The anchors of a page."""
+    found = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in found}
 
 
-@pytest.mark.parametrize("page", TRAINED, ids=lambda page: page.name)
-def test_a_page_of_results_that_version_0_1_trained_says_so(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    assert ("biomtl 0.1.0" in text) <= ("> **Old.**" in text)
+def test_the_first_page_lists_the_others() -> None:
+    assert set(re.findall(r"\]\((\w+)\.md\)", EXAMPLES.partition("## ")[0])) == set(PAGES) - {"README"}
