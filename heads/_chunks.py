@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from heads import Example
 from heads._masking import NEVER, special_ids
+from heads._tensors import input_names
 from heads.rows import DOCUMENT_BREAK
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Surroundings(NamedTuple):
         """Those of a fast tokenizer."""
         encoded = tokenizer(["a"], return_attention_mask=False)
         places = [place for place, text in enumerate(encoded.sequence_ids(0)) if text == 0]
-        fields = {name: encoded[name][0] for name in _names(encoded)}
+        fields = {name: encoded[name][0] for name in input_names(encoded)}
         first, last = places[0], places[-1] + 1
         return cls({n: v[:first] for n, v in fields.items()}, {n: v[last:] for n, v in fields.items()})
 
@@ -128,7 +129,7 @@ def worded_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, word
 def _part(encoded: Any, place: int, text: str, words: Words) -> WordedTokens:
     encoding = encoded.encodings[place]
     of_tokens = encoding.word_ids if words == "pretokens" else _whitespace_words(text, encoding.offsets)
-    fields = {name: encoded[name][place] for name in _names(encoded)}
+    fields = {name: encoded[name][place] for name in input_names(encoded)}
     return WordedTokens(fields, [NEVER if word is None else word for word in of_tokens])
 
 
@@ -163,7 +164,3 @@ def _whitespace_words(text: str, offsets: Sequence[tuple[int, int]]) -> list[int
     first = np.array([start for start, _ in offsets], dtype=np.int64)
     numbers: list[int] = word[np.minimum(first, len(text))].tolist()
     return numbers
-
-
-def _names(encoded: Any) -> list[str]:
-    return [name for name in ("input_ids", "token_type_ids") if name in encoded]

@@ -40,7 +40,7 @@ class Template:
     def __init__(self, option: str, text: str, required: Sequence[str], optional: Sequence[str] = ()) -> None:
         self.fields: tuple[str, ...] = tuple(_FIELD.findall(text))
         self._parts: list[str] = _FIELD.split(text.strip())  # text and names of fields in turn
-        _check(option, text, self.fields, required, optional, self._parts[2:-1:2])
+        _check(option, self.fields, required=required, optional=optional, between=self._parts[2:-1:2])
         patterns = [_literal(part) if place % 2 == 0 else r"(.+?)" for place, part in enumerate(self._parts)]
         self._pattern = re.compile("".join(patterns), re.IGNORECASE | re.DOTALL)
 
@@ -84,13 +84,8 @@ def normalised(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalnum()) or one_line(text)
 
 
-def _check(  # noqa: PLR0917  # private
-    option: str,
-    text: str,
-    fields: Sequence[str],
-    required: Sequence[str],
-    optional: Sequence[str],
-    between: Sequence[str],
+def _check(
+    option: str, fields: Sequence[str], *, required: Sequence[str], optional: Sequence[str], between: Sequence[str]
 ) -> None:
     for name in required:
         if name not in fields:

@@ -346,7 +346,7 @@ class Head(nn.Module, ABC):
         Args:
             example: An example from `encode`, which must not be changed itself.
             generator: Random numbers keyed by the seed of the run, the task, and the place of the example in the task's
-                stream of training examples, so that a resumed run draws the same and another pass draws anew.
+                stream of training examples, so that a resumed run draws the same and another pass draws others.
         """
         return example
 

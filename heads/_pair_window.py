@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heads._marking import Marked, Place
+from heads._tensors import input_names
 from heads.rows import Span
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def read_tokens(encoded: BatchEncoding, index: int, marked: Marked, max_length: 
         wanted = {i for start, end in spans for i in range(start, min(end, start + 1) if starts else end)}
         return sorted(position[i] for i in wanted if i in position)
 
-    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    names = input_names(encoded)
     return {
         **{name: [encoded[name][index][i] for i in taken] for name in names},
         "truncated": truncated,

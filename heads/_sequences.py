@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from heads import Example
+from heads._tensors import input_names
 from heads._windows import windows
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def encode_cut(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, max_le
     assert encoded.encodings is not None, "only fast tokenizers report what they cut off"
     # A text of exactly the maximum length may be complete, so truncation is read from what the tokenizer cut off.
     return [
-        Cut([{name: encoded[name][i] for name in _names(encoded)}], bool(encoding.overflowing))
+        Cut([{name: encoded[name][i] for name in input_names(encoded)}], bool(encoding.overflowing))
         for i, encoding in enumerate(encoded.encodings)
     ]
 
@@ -68,7 +69,7 @@ def encode_windows(
         return []
     encoded = tokenizer(list(texts), truncation=False, return_attention_mask=False, verbose=False)
     return [
-        _windows({name: encoded[name][i] for name in _names(encoded)}, encoded.sequence_ids(i), max_length, stride)
+        _windows({name: encoded[name][i] for name in input_names(encoded)}, encoded.sequence_ids(i), max_length, stride)
         for i in range(len(texts))
     ]
 
@@ -105,10 +106,6 @@ def sequence_indices(examples: Sequence[Example], num_texts: int) -> Tensor:
     most = max([1, *counts])
     rows = [[*range(start, stop), *[-1] * (most - (stop - start))] for start, stop in pairwise(ends)]
     return torch.tensor(rows, dtype=torch.long).reshape(len(examples), num_texts, most)
-
-
-def _names(encoded: Any) -> list[str]:
-    return [name for name in ("input_ids", "token_type_ids") if name in encoded]
 
 
 def _windows(fields: Example, owners: Sequence[int | None], max_length: int, stride: int) -> Cut:

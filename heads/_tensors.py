@@ -1,8 +1,9 @@
-"""A layer and two helpers that most heads use."""
+"""A layer and three helpers that most heads use."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,3 +64,12 @@ def pad(sequences: Sequence[Sequence[int]], length: int, value: int) -> Tensor:
     """
     padded = [[*sequence, *[value] * (length - len(sequence))] for sequence in sequences]
     return torch.tensor(padded, dtype=torch.long).reshape(len(sequences), length)
+
+
+def input_names(encoded: Mapping[str, Any]) -> list[str]:
+    """The encoder's inputs that a tokenizer has made.
+
+    >>> input_names({"input_ids": [[101]], "attention_mask": [[1]]})
+    ['input_ids']
+    """
+    return [name for name in ("input_ids", "token_type_ids") if name in encoded]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from heads import Example, Head, LoadedEncoder, Row, TextRow, projection
+from heads import Example, Head, LoadedEncoder, Row, SpanRow, TextRow, projection
 from heads._pooling import Pooling, SequencePooling, WindowCombination, WindowPooling
 from heads._sequences import Text, encode_cut, encode_windows, joined, sequence_indices
 
@@ -224,6 +224,12 @@ def text_row(row: Row) -> TextRow:
     return row
 
 
+def span_row(row: Row) -> SpanRow:
+    """The row as a `SpanRow`; rows of other types are rejected before a head sees them."""
+    assert isinstance(row, SpanRow), type(row)
+    return row
+
+
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
@@ -303,7 +309,7 @@ def class_names(labels: Sequence[str], at_least: int) -> tuple[str, ...]:
         ValueError: There are fewer than `at_least`, or one occurs twice.
     """
     if len(labels) < at_least:
-        raise ValueError(f"labels must have at least {at_least} names, got {len(labels)}")
+        raise ValueError(f"labels must have at least {at_least} name{'s' if at_least > 1 else ''}, got {len(labels)}")
     repeated = sorted(name for name, number in Counter(labels).items() if number > 1)
     if repeated:
         raise ValueError(f"labels must be unique, got {', '.join(repeated)} more than once")

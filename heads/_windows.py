@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from heads import Example
+from heads._tensors import input_names
 from heads.rows import Span
 
 
@@ -28,7 +29,7 @@ class TokenizedText(NamedTuple):
     def of(cls, encoded: Any, index: int) -> TokenizedText:
         """One text from the result of a fast tokenizer that was called with offsets and without truncation."""
         of_text = [i for i, sequence in enumerate(encoded.sequence_ids(index)) if sequence == 0]
-        fields = {name: encoded[name][index] for name in ("input_ids", "token_type_ids") if name in encoded}
+        fields = {name: encoded[name][index] for name in input_names(encoded)}
         num_before = of_text[0] if of_text else len(fields["input_ids"])
         return cls(fields, [tuple(encoded["offset_mapping"][index][i]) for i in of_text], num_before)
 

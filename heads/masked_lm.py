@@ -4,7 +4,7 @@ These conventions hold in training, scoring and baselines:
 
 - A text is cut into chunks of similar length that fit `max_length`, between words. No token is lost.
 - Special tokens, and those that heads have added, are never masked.
-- Training examples are masked each time that they are put in a batch (`draw`), so every pass masks anew.
+- Training examples are masked each time that they are put in a batch (`draw`), so every pass has new masks.
 - For evaluation, each text is masked once, whatever the options for training are and whatever `max_length` is: single
   tokens at `evaluation_rate`, all replaced by the mask token, drawn from `evaluation_seed` and the text. So scores of
   different trainings of one encoder compare. The rate of 0.15 is that of BERT (Devlin et al. 2019).

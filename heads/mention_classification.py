@@ -36,7 +36,7 @@ from heads._mention_checks import check_mentions
 from heads._metrics import AGREEMENT, selected_metrics
 from heads._pooling import Pooling, SequencePooling
 from heads._softening import class_decisions, softened
-from heads._text import choice, class_names, describe, weights_of
+from heads._text import choice, class_names, describe, span_row, weights_of
 from heads._weak_labels import summed_cross_entropy
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class MentionClassification(Head):
     def check(self, row: Row) -> str | None:
         if row.text_pair is not None:
             return "the row must have one text, got a text_pair"
-        problem = check_mentions(_span_row(row))
+        problem = check_mentions(span_row(row))
         unknown = self.unknown_labels(row) if problem is None else ()
         if not unknown:
             return problem
@@ -175,26 +175,26 @@ class MentionClassification(Head):
         return f"{rule}; got {unknown[0]}"
 
     def unknown_labels(self, row: Row) -> Sequence[str]:
-        gold = self._gold(_span_row(row)).values()
+        gold = self._gold(span_row(row)).values()
         return [describe(label, self.labels) for label in gold if label is not None and label not in self.labels]
 
     def is_labelled(self, row: Row) -> bool:
         return bool(self.label_counts(row))
 
     def without_gold(self, row: Row) -> Row:
-        row = _span_row(row)
+        row = span_row(row)
         entities = tuple(self.labelling.without_gold(entity) for entity in row.entities)
         return replace(row, entities=entities, annotated=())
 
     def label_counts(self, row: Row) -> Mapping[str, int]:
-        return Counter(label for label in self._gold(_span_row(row)).values() if label is not None)
+        return Counter(label for label in self._gold(span_row(row)).values() if label is not None)
 
     def notes(self, row: Row) -> Mapping[str, int]:
         """How many mentions have no gold class, and how many are of other types."""
-        gold = self._gold(_span_row(row))
+        gold = self._gold(span_row(row))
         return {
             "mentions_without_a_label": sum(label is None for label in gold.values()),
-            "mentions_of_other_types": len(_span_row(row).entities) - len(gold),
+            "mentions_of_other_types": len(span_row(row).entities) - len(gold),
         }
 
     def encode(
@@ -245,7 +245,7 @@ class MentionClassification(Head):
         """The flattened confusion matrix of the mentions of the row, [C * C]."""
         predicted = {one["entity"]: one["value"] for one in prediction["attributes"]}
         confusion = torch.zeros(len(self.labels), len(self.labels), dtype=torch.long)
-        for entity, label in self._gold(_span_row(row)).items():
+        for entity, label in self._gold(span_row(row)).items():
             if label is not None:
                 confusion[self.labels.index(label), self.labels.index(predicted[entity])] += 1
         return confusion.flatten()
@@ -316,12 +316,12 @@ class MentionClassification(Head):
     def _items(self, row: Row, max_length: int, *, training: bool = False) -> Iterator[LabelledMention]:
         """What is classified in a row; with `training`, only what is trained on."""
         mark = markers if self.input == "markers" else original
-        items = self.labelling.marked(_span_row(row), _CHARACTERS_PER_TOKEN * max_length, mark)
+        items = self.labelling.marked(span_row(row), _CHARACTERS_PER_TOKEN * max_length, mark)
         return (item for item in items if not training or item.label is not None)
 
     def _near_items(self, row: Row) -> Iterator[LabelledMention]:
         """The mentions of a row, marked in the text near them."""
-        return self.labelling.marked(_span_row(row), _NEAR, markers)
+        return self.labelling.marked(span_row(row), _NEAR, markers)
 
     def _index(self, item: LabelledMention) -> int:
         assert item.label is not None, "the mention has no gold class"
@@ -386,8 +386,3 @@ def _of_mention(fields: dict[str, Any], item: LabelledMention) -> dict[str, Any]
     kept = {name: value for name, value in fields.items() if name not in ("head_tokens", "tail_tokens")}
     is_cut = kept["truncated"] or item.is_cut
     return {**kept, "truncated": is_cut, "entity": item.entity, "mention_tokens": fields["head_tokens"]}
-
-
-def _span_row(row: Row) -> SpanRow:
-    assert isinstance(row, SpanRow), "the reader must yield rows with entities"
-    return row

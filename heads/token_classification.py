@@ -59,7 +59,7 @@ from heads._softening import softened
 from heads._span_metrics import METRICS as SPAN_METRICS
 from heads._span_metrics import NUM_COUNTS, span_counts, span_scores
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
-from heads._text import choice, class_names, describe
+from heads._text import choice, class_names, describe, span_row
 from heads._weak_labels import summed_cross_entropy, weighed
 from heads._windows import TokenizedText, owner, windows
 from heads._words import flat, overlapped, typed_words, words_of, words_problem
@@ -79,7 +79,8 @@ class TokenClassification(Head):
     """Named entity recognition by tagging words.
 
     Predictions are ``{"entities": [{"type", "start", "end", "score"}]}`` with character offsets. The score is the mean
-    probability of the tags of the entity's words: softmax probabilities, or marginal probabilities with a CRF.
+    probability of the tags of the entity's words: softmax probabilities, or marginal probabilities with a CRF. After
+    calibration it is the geometric mean of the calibrated probabilities.
 
     Metrics:
 
@@ -158,24 +159,24 @@ class TokenClassification(Head):
         return self._entity_problem(row) or words_problem(row)
 
     def is_labelled(self, row: Row) -> bool:
-        return bool(self._annotated(_span_row(row)))
+        return bool(self._annotated(span_row(row)))
 
     def unknown_labels(self, row: Row) -> Sequence[str]:
-        return [describe(e.type, self.labels) for e in _span_row(row).entities if e.type not in self.labels]
+        return [describe(e.type, self.labels) for e in span_row(row).entities if e.type not in self.labels]
 
     def without_gold(self, row: Row) -> Row:
-        return replace(_span_row(row), entities=(), relations=(), annotated=None)
+        return replace(span_row(row), entities=(), relations=(), annotated=None)
 
     def label_counts(self, row: Row) -> Mapping[str, int]:
-        counts = Counter(entity.type for entity in _span_row(row).entities)
-        return {label: counts[label] for label in self._annotated(_span_row(row))}
+        counts = Counter(entity.type for entity in span_row(row).entities)
+        return {label: counts[label] for label in self._annotated(span_row(row))}
 
     def notes(self, row: Row) -> Mapping[str, int]:
         """How many gold entities are discontinuous, overlap a longer one, cover only part of a word, or are off by one.
 
         Those that are off by one would cover whole words if start, end or both were moved by one character.
         """
-        row = _span_row(row)
+        row = span_row(row)
         words, gold = [trimmed(row.text, *word) for word in words_of(row)], self._gold(row)
         starts, ends = {start for start, _ in words}, {end for _, end in words}
         types = self._annotated(row)
@@ -191,7 +192,7 @@ class TokenClassification(Head):
         }
 
     def unreachable(self, row: Row, examples: Sequence[Example]) -> int:
-        row = _span_row(row)
+        row = span_row(row)
         words = _with_tokens(words_of(row), examples)
         tags = to_tags(flat(self._gold(row), words), len(words), self.scheme)
         found = {_characters(row, words, span) for span in to_spans(tags, self.scheme)}
@@ -223,7 +224,7 @@ class TokenClassification(Head):
         return [
             example | {"row": index}
             for index, row in enumerate(rows)
-            for example in self._examples(_span_row(row), TokenizedText.of(encoded, index), room)
+            for example in self._examples(span_row(row), TokenizedText.of(encoded, index), room)
         ]
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
@@ -264,7 +265,7 @@ class TokenClassification(Head):
         return [v[:n] for v, n in zip(values, fields["word_mask"].sum(1).tolist(), strict=True)]
 
     def decode(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        words = _with_tokens(words_of(_span_row(row)), examples)
+        words = _with_tokens(words_of(span_row(row)), examples)
         best, probabilities = self._best(torch.cat(list(outputs))) if words else ([], [])
         return self._entities(words, best, probabilities)
 
@@ -275,7 +276,7 @@ class TokenClassification(Head):
         the confusion matrix is "none": missed entities are predicted as none, and the gold type of spurious ones is
         none.
         """
-        row = _span_row(row)
+        row = span_row(row)
         gold, predicted = set(self._gold(row)), self._predicted(prediction, row)
         index = {label: i for i, label in enumerate(self.labels)}
         confusion = torch.zeros(len(self.labels) + 1, len(self.labels) + 1, dtype=torch.int64)
@@ -306,7 +307,7 @@ class TokenClassification(Head):
 
     def baselines(self, rows: Iterable[Row]) -> dict[str, Callable[[Sequence[Row]], list[Prediction]]]:
         """`lexicon`: the mentions of the training rows. `majority`: no entities, which scores 0."""
-        read = [_span_row(row) for row in rows]
+        read = [span_row(row) for row in rows]
         lexicon = Lexicon([AnnotatedRow(row, self._gold(row), self._annotated(row)) for row in read])
         return {
             "lexicon": lambda rows: [_lexicon_prediction(lexicon, row) for row in rows],
@@ -315,7 +316,7 @@ class TokenClassification(Head):
 
     def fit_frozen(self, rows: Sequence[Row], encoder: FrozenEncoder) -> _frozen.Weights | None:
         """A logistic regression for the tag of each word, on the state of the word's first token."""
-        sizes = [len(words_of(_span_row(row))) for row in rows]
+        sizes = [len(words_of(span_row(row))) for row in rows]
         sampled = [rows[index] for index in _frozen.sample(sizes, _frozen.MAX_WORDS)]
         examples = self.encode(sampled, encoder.tokenizer, encoder.max_length, training=True)
         gold = np.array([tag for example in examples for tag in example["tags"]], dtype=np.int64)
@@ -334,7 +335,7 @@ class TokenClassification(Head):
         of_rows: list[list[Example]] = [[] for _ in rows]
         for example in examples:
             of_rows[example["row"]].append(example)
-        words = [_with_tokens(words_of(_span_row(row)), own) for row, own in zip(rows, of_rows, strict=True)]
+        words = [_with_tokens(words_of(span_row(row)), own) for row, own in zip(rows, of_rows, strict=True)]
         ends = np.cumsum([len(own) for own in words]).tolist()
         return [
             self._entities(own, best[end - len(own) : end], highest[end - len(own) : end])
@@ -345,7 +346,7 @@ class TokenClassification(Head):
 
     def decisions(self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Decisions:
         """The tag of each word, and the predicted entities of the annotated types. A CRF gives marginals."""
-        row = _span_row(row)
+        row = span_row(row)
         words = _with_tokens(words_of(row), examples)
         if not words:
             none = torch.zeros(0, dtype=torch.long)
@@ -495,11 +496,6 @@ def _legal(tags: Sequence[str], scheme: Scheme) -> Legal:
     return Legal(legal[outside], legal, legal[:, outside])
 
 
-def _span_row(row: Row) -> SpanRow:
-    assert isinstance(row, SpanRow)
-    return row
-
-
 def _with_tokens(words: Sequence[Span], examples: Sequence[Example]) -> list[Span]:
     """The words that have a token and thus a tag, in the order of their outputs, which is that of the text."""
     return [words[word] for example in examples for word in example["words"]]
@@ -522,7 +518,7 @@ def _word_states(examples: Sequence[Example], encoder: FrozenEncoder) -> npt.NDA
 
 
 def _lexicon_prediction(lexicon: Lexicon, row: Row) -> Prediction:
-    return {"entities": [_entity(*span, [1.0]) for span in lexicon.find(_span_row(row))]}
+    return {"entities": [_entity(*span, [1.0]) for span in lexicon.find(span_row(row))]}
 
 
 def _matches(gold: set[TypedSpan], predicted: set[TypedSpan]) -> list[tuple[str, str]]:

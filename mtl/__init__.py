@@ -10,8 +10,9 @@ With these names and Lightning's trainer, Python code can do what the command `m
 8
 
 `check_mixture` reports every problem and the plan. `build_module` and `build_data` make what the trainer fits, and
-`RunFolder`, `MLflowTracker` and `RunRecorder` record the run. `predict_rows` predicts from raw text. Components of your
-own subclass `heads.Head`, `mtl.samplers.Sampler`, `mtl.balancing.Balancing` or `mtl.readers.Reader`.
+`RunFolder`, `MLflowTracker` and `RunRecorder` record the run. `predict_rows` predicts from raw text; a `Predictor` does
+so any number of times. Components of your own subclass `heads.Head`, `mtl.samplers.Sampler`,
+`mtl.balancing.Balancing` or `mtl.readers.Reader`. `__version__` is the version of the package.
 """
 
 from __future__ import annotations
@@ -20,21 +21,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mtl.commands.check import CheckResult
     from mtl.commands.check import check as check_mixture
     from mtl.config.loading import load_mixture
     from mtl.config.mixture import Mixture
     from mtl.prediction.predicting import predict as predict_rows
-    from mtl.problems import InputError
+    from mtl.prediction.predictor import Predictor
+    from mtl.problems import InputError, Problem
     from mtl.tracking.run_folder import RunFolder
     from mtl.tracking.tracker import MLflowTracker
     from mtl.training.assembly import build_data
     from mtl.training.default_module import build_default_module as build_module
+    from mtl.training.guard import Guard
     from mtl.training.recorder import RunRecorder
 
 __all__ = [
+    "CheckResult",
+    "Guard",
     "InputError",
     "MLflowTracker",
     "Mixture",
+    "Predictor",
+    "Problem",
     "RunFolder",
     "RunRecorder",
     "build_data",
@@ -45,9 +53,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CheckResult": "mtl.commands.check:CheckResult",
+    "Guard": "mtl.training.guard:Guard",
     "InputError": "mtl.problems:InputError",
     "MLflowTracker": "mtl.tracking.tracker:MLflowTracker",
     "Mixture": "mtl.config.mixture:Mixture",
+    "Predictor": "mtl.prediction.predictor:Predictor",
+    "Problem": "mtl.problems:Problem",
     "RunFolder": "mtl.tracking.run_folder:RunFolder",
     "RunRecorder": "mtl.training.recorder:RunRecorder",
     "build_data": "mtl.training.assembly:build_data",
@@ -62,6 +74,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used, so that `mtl --help` does not wait for torch."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("biomtl")
     if name not in _HOMES:
         raise AttributeError(f"module 'mtl' has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")

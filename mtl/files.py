@@ -46,7 +46,7 @@ def write_text(path: Path, text: str, *, in_place_if_full: bool = False) -> None
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that replaces `path` once it is complete and on disk. After an error, `path` is unchanged.
 
-    The file lies beside `path` until then, because a file cannot be moved to another file system in one step.
+    The file lies next to `path` until then, because a file cannot be moved to another file system in one step.
 
     Args:
         path: The file to replace. Its folder must exist.
@@ -225,3 +225,14 @@ def folder_name(name: str) -> str:
             Problem("name", f"must be a valid folder name, got {name!r}.", "Omit / and \\ and a leading dot.")
         )
     return name
+
+
+def require_empty(folder: Path) -> None:
+    """Checks that a folder to write does not exist or is empty.
+
+    Raises:
+        InputError: It is a file or has content.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        message = f"must be a new or empty folder, got '{folder}', which has content."
+        raise InputError(Problem("--to", message, "Choose another folder, or remove this one first."))

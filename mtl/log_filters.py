@@ -10,7 +10,16 @@ from typing import Any, cast
 
 DECIDES_RESULTS = False
 
-_UNASKED = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Trainer.fit` stopped", "Restoring states")
+_UNASKED = (
+    "GPU available",
+    "TPU available",
+    "HPU available",
+    "💡 Tip",
+    "`Trainer.fit` stopped",
+    "Restoring states",
+    "Using bfloat16",
+    "Using 16bit",
+)
 
 
 def filter_logs() -> None:

@@ -29,7 +29,7 @@ def is_this_process(identity: Mapping[str, Any]) -> bool:
 def _place() -> dict[str, Any]:
     """Where a process id means something: the host and, on Linux, the container.
 
-    Containers that use the network of their host have its name, too, but each counts its processes anew.
+    Containers that use the network of their host have its name, too, but each numbers its processes from the start.
     """
     try:
         return {"host": socket.gethostname(), "namespace": Path("/proc/self/ns/pid").stat().st_ino}

@@ -322,7 +322,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """A function that writes modules of a user package `lab` and makes it import anew; None removes a module."""
+    """A function that writes modules of a user package `lab` and makes it import again; None removes a module."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(
         sys, "dont_write_bytecode", True

@@ -22,6 +22,8 @@ LAYERS = (
     "mtl.private_files",
     "mtl.processes",
     "mtl.distributed",
+    "mtl.messages",
+    "mtl.markdown",
     "mtl.threads",
     "mtl.log_filters",
     "mtl.single_precision",

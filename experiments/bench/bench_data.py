@@ -1,6 +1,6 @@
 """The data of the contestants: five tasks of limited size, and synthetic tasks for the scaling measurements.
 
-Everything is written to a work folder as rows in JSON lines with a mixture file beside them, and encoded once, so that
+Everything is written to a work folder as rows in JSON lines with a mixture file next to them, and encoded once, so that
 no contestant is timed while texts are read.
 """
 
@@ -74,7 +74,7 @@ LEAKAGE = {"documents": "warn"}
 
 
 def prepare(setting: Setting, folder: Path, dev_rows: int = 32) -> Path:
-    """The mixture file that all contestants train, with its rows beside it and its encoded examples in the cache.
+    """The mixture file that all contestants train, with its rows next to it and its encoded examples in the cache.
 
     Args:
         setting: Settings of the benchmark.

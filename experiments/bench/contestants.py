@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def ours(options: argparse.Namespace, meter: Meter) -> dict[str, Any]:
     """`mtl fit` with its defaults, MLflow and progress bar included, but no evaluation and no checkpoint.
 
-    The precision is what the default has found for the whole benchmark: found anew by each process, it could differ
+    The precision is what the default has found for the whole benchmark: found again by each process, it could differ
     between two that are compared.
     """
     import pytorch_lightning as pl

@@ -116,7 +116,7 @@ def _flip(path: Path) -> None:
 def _twice(build: Build) -> str:
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside torch's threads: nothing here uses them
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking with torch's threads: nothing here uses them
         barrier, started = context.Barrier(2), context.Value("i", 0)
         workers = [context.Process(target=_build_slowly, args=(build, folder, barrier, started)) for _ in range(2)]
         for worker in workers:

@@ -1,4 +1,4 @@
-"""Our readers of tables and JSON lines beside `datasets.load_dataset`: what comes of awkward files, and speed."""
+"""Our readers of tables and JSON lines compared with `datasets.load_dataset`: awkward files, and speed."""
 
 from __future__ import annotations
 

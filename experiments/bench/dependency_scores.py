@@ -1,4 +1,4 @@
-"""Our scores beside those of torchmetrics, scikit-learn and SciPy: values on random and odd cases, and speed.
+"""Our scores compared with those of torchmetrics, scikit-learn and SciPy: values on random and odd cases, and speed.
 
 Shapes: N rows, C classes or labels, B resamples.
 """

@@ -1,4 +1,4 @@
-"""Our store of encoded examples beside tables of `datasets`: speed, memory, and what is done with bad records."""
+"""Our store of encoded examples compared with tables of `datasets`: speed, memory and handling of bad records."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ def resumption(trial: Trial) -> dict[str, Any]:
 
 
 def failed_capture(trial: Trial) -> dict[str, Any]:
-    """After a capture that CUDA ends, because a layer waits for the device, training goes on eagerly with dropout."""
+    """After a capture that CUDA ends, because a layer waits for the device, training continues eagerly with dropout."""
     from mtl.config.loading import load_mixture
     from mtl.training.assembly import build_module
 

@@ -1,4 +1,4 @@
-"""How fast an ONNX graph is beside PyTorch: the same texts, the same tasks, one thread, by turns.
+"""How fast an ONNX graph is compared with PyTorch: the same texts, the same tasks, one thread, by turns.
 
     OMP_NUM_THREADS=1 python experiments/bench/onnx_speed.py RUN GRAPH
 
@@ -24,7 +24,7 @@ import torch
 from machine import machine, machine_line
 
 from mtl.encoder.packing import Layout
-from mtl.export.loaded_run import load_run
+from mtl.prediction.trained_model import TrainedModel
 
 
 class Round(NamedTuple):
@@ -81,7 +81,7 @@ def measure(run: Path, graph: Path, lengths: Sequence[Sequence[int]], rounds: in
 
 def pytorch_pass(run: Path, graph: Path, lengths: Sequence[Sequence[int]]) -> Callable[[], None]:
     """A pass over the batches in PyTorch, through the encoder without padding and the heads of the graph."""
-    module = load_run(run).module
+    module = TrainedModel(run).module
     heads = [module.head(task) for task in json.loads((graph / "graph.json").read_text(encoding="utf-8"))["tasks"]]
     ids = [torch.tensor([token for ids in padded_ids(batch, pad=False) for token in ids]) for batch in lengths]
 

@@ -146,7 +146,7 @@ def hf_model(encoder: Path, data: MixtureData, task: str, first: Example, attent
 
 
 def peer_encoder(options: argparse.Namespace) -> Path:
-    """The encoder with room for the tokens that our heads added, as `bench_data.prepare` left it beside the mixture."""
+    """The encoder with room for the tokens that our heads added, as `bench_data.prepare` left it with the mixture."""
     return Path(options.mixture).parent / "encoder"
 
 

@@ -232,7 +232,7 @@ def scores_result(entries: Sequence[Mapping[str, Any]], name: str) -> dict[str, 
 
 def as_markdown(found: Mapping[str, Mapping[str, Any]]) -> str:
     """The two tables, and where and how they came about."""
-    lines = ["# biomtl beside transformers.Trainer", ""]
+    lines = ["# biomtl compared with transformers.Trainer", ""]
     if found["exact"]:
         lines += [
             "Same initial weights, same batches in the same order, no dropout, fp32; largest difference of any update."

@@ -90,7 +90,7 @@ class Plan:
         hidden: Share of the rows whose wording does not state the label; in adverse_events no wording does.
         partner: Share of the dev and test rows with names that occur only in the partner's train split; for a task
             without a partner, in no train split.
-        new: Share of the dev and test rows, beside these, with names that occur in no train split.
+        new: Share of the dev and test rows, in addition to these, with names that occur in no train split.
         rater_error: Probability that one of the three raters of a similarity is off by one.
     """
 

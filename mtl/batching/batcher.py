@@ -87,7 +87,7 @@ class Batcher:
 def shards(batches: Sequence[Indices], rank: int, world_size: int) -> list[Indices]:
     """The places in some batches of the examples of one rank, so that all ranks get about as many tokens.
 
-    The examples of a batch are dealt out by length into a share per rank, and the direction changes with every round.
+    The examples of a batch are assigned by length, in snake order, to one share per rank.
     The share with most tokens goes to the rank with the fewest tokens so far, and so on. So the tokens of two ranks
     never differ by more than the longest example, however many batches there are, and the examples that they have of a
     batch never differ by more than one.
@@ -163,7 +163,7 @@ def _most_batches(lengths: Indices, budget: int) -> int:
 
 
 def _dealt(lengths: Indices, number: int) -> Indices:
-    """The share of each example, if they are dealt out by length and the direction changes with every round."""
+    """The share of each example, if they are assigned by length in snake order."""
     rounds, turn = np.divmod(np.arange(len(lengths)), number)
     share_of = np.empty(len(lengths), dtype=np.int64)
     share_of[np.argsort(-lengths, kind="stable")] = np.where(rounds % 2 == 0, turn, number - 1 - turn)

@@ -20,7 +20,7 @@ from mtl.samplers import RateChange, Sampler, TaskSize
 
 if TYPE_CHECKING:
     from mtl.config.mixture import Mixture
-    from mtl.data.examples import SplitData, TaskData
+    from mtl.data.examples import SplitData
 
 
 class BatchRef(NamedTuple):
@@ -160,7 +160,7 @@ class StepSchedule:
 
 
 def make_schedule(
-    mixture: Mixture, tasks: Mapping[str, TaskData], num_epochs: float, updates: UpdateGrid | None = None
+    mixture: Mixture, tasks: Mapping[str, Mapping[str, SplitData]], num_epochs: float, updates: UpdateGrid | None = None
 ) -> StepSchedule:
     """The schedule of a mixture.
 

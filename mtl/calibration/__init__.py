@@ -1,4 +1,4 @@
-"""Probabilities that can be trusted: how well they agree with what happens, and how to make them agree better.
+"""Calibration: how well probabilities match observed frequencies, and how to make them match better.
 
 - `temperature`: fits one number per task, on dev, by which logits are divided.
 - `measures`: expected calibration error, Brier score, negative log-likelihood, and the bins of a reliability diagram.

@@ -1,4 +1,4 @@
-"""How well probabilities agree with what happens.
+"""How well probabilities are calibrated.
 
 Shapes: n outcomes, B bins.
 """

@@ -8,8 +8,8 @@ from typing import Any
 
 from mtl.calibration.task_calibration import TaskCalibration
 from mtl.files import read_json
+from mtl.messages import say
 from mtl.tracking.checkpoint_file import checksum
-from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.run_folder import RunFolder
 
 FILE = "calibration.json"

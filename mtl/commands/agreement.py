@@ -20,15 +20,15 @@ from mtl.commands.arguments import (
     import_modules,
     with_json_errors,
 )
-from mtl.evaluation.summary import MISSING
 from mtl.log_filters import filter_logs
+from mtl.markdown import MISSING
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.systems import gold_rows
 from mtl.prediction.weak_agreement import agreement
 from mtl.suites.suite_tasks import suite_task
 
 DESCRIPTION = """Measures how weak labels agree with gold on the rows that have both, for each source: the task's
-metrics with intervals, Cohen's kappa, and scores by class. The weak label stands in the place of the prediction."""
+metrics with intervals, Cohen's kappa, and scores by class. The weak label takes the place of the prediction."""
 
 
 def main(arguments: Sequence[str]) -> int:

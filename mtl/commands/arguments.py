@@ -36,7 +36,7 @@ _REFUSED = ("optimizer", "lr_scheduler")
 
 
 _SECTIONS = (
-    *("mixture", "trainer", "model", "run", "early_stopping", "seed_everything", "ckpt_path", "verbose"),
+    *("mixture", "trainer", "model", "run", "guard", "early_stopping", "seed_everything", "ckpt_path", "verbose"),
     *_REFUSED,
 )
 """Keys of a config file."""
@@ -82,9 +82,10 @@ class Config(NamedTuple):
 def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
     """Splits the arguments of `mtl fit` into the mixture and the arguments for Lightning's parser.
 
-    The mixture comes from `--mixture`, otherwise from the key `mixture` of a config file (a path beside that file, or
+    The mixture comes from `--mixture`, otherwise from the key `mixture` of a config file (a path next to that file, or
     the mixture itself); the last config file with a mixture wins. ``--mixture.key value`` overrides its fields,
-    ``--seed_everything`` its seed. ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``,
+    ``--seed_everything`` its seed. A ``FILE.yaml`` without an option is a mixture or a config
+    file, by its keys. ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``,
     ``--end-to-end`` as ``--run.end_to_end=true``, and ``--mentions`` as an entry of ``--run.mentions``.
 
     Returns:
@@ -117,6 +118,11 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
             rest.append(f"--run.mentions+={_needed(name, value)}")
         elif name in ("--config", "-c"):
             configs.append(read_config(Path(_needed(name, value))))
+        elif value is None and _is_file(name):  # as `mtl check` takes it
+            if "tasks" in (content := read_yaml(Path(name))) or "mixture" not in content:
+                source = name
+            else:
+                configs.append(read_config(Path(name)))
         else:
             rest += [name] if value is None else [f"{name}={value}"] if name.startswith("--") else [name, value]
     if refused:
@@ -196,7 +202,7 @@ def add_gold_options(parser: argparse.ArgumentParser, split: str) -> None:
         split: The default split.
     """
     parser.add_argument("--task", help="task file, or name of a task of a suite; with --run, of the run")
-    parser.add_argument("--run", help="run whose task and data are meant")
+    parser.add_argument("--run", help="run that provides the task and data")
     parser.add_argument("--split", default=split, choices=SPLITS, help=f"split with the gold labels (default {split})")
     add_unit_option(parser)
 
@@ -209,8 +215,8 @@ def add_unit_option(parser: argparse.ArgumentParser) -> None:
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of files of predictions: `--format`, `--map` and `--ignore`."""
-    parser.add_argument("--format", help="pubtator, conll, jsonl, bioasq or ddi, if the suffix does not tell")
-    map_help = "labels that the file calls otherwise than the task, such as GENE=Gene"
+    parser.add_argument("--format", help="pubtator, conll, jsonl, bioasq or ddi, if the suffix is ambiguous")
+    map_help = "labels with other names in the file, such as GENE=Gene"
     parser.add_argument(
         "--map", dest="names", metavar="THEIRS=OURS", nargs="+", action="extend", default=[], help=map_help
     )
@@ -257,6 +263,10 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
         else:
             pairs.append((word, None))
     return pairs
+
+
+def _is_file(word: str) -> bool:
+    return not word.startswith("-") and word.endswith((".yaml", ".yml")) and Path(word).is_file()
 
 
 def _needed(name: str, value: str | None) -> str:

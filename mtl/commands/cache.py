@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mtl.messages import counted
 from mtl.private_files import cache_folder
 
 _VERSION, _GROUP = re.compile(r"\d+"), re.compile(r"[0-9a-f]{2}")
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     files = list(cache_files(folder))
     sizes = [file.stat().st_size for file in files if file.exists()]
     tables = sum(file.suffix == ".arrow" for file in files)
-    print(f"{folder}: {tables} table{'' if tables == 1 else 's'}, {sum(sizes) / 1e6:.1f} MB")
+    print(f"{folder}: {counted(tables, 'table')}, {sum(sizes) / 1e6:.1f} MB")
     if options.action == "show":
         return 0
     kept = clear(folder)

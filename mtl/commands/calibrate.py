@@ -1,4 +1,4 @@
-"""`mtl calibrate`: probabilities of a finished run that agree with what happens."""
+"""`mtl calibrate`: calibrated probabilities of a finished run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.table import Table
 from mtl.calibration.saved import FILE
 from mtl.calibration.task_calibration import TaskCalibration
 from mtl.commands.arguments import add_import_option, import_modules, trainer_options, with_json_errors
-from mtl.evaluation.summary import MISSING
 from mtl.files import finite
 from mtl.log_filters import filter_logs
+from mtl.markdown import MISSING
 from mtl.prediction.calibrating import calibrate
 from mtl.prediction.finished_run import FinishedRun
 
-DESCRIPTION = """Fits on dev one temperature per task, by which its logits are divided, and shows on test how well the
-probabilities agree with what happens, before and after. Predictions stay as they are; from now on, mtl predict gives
+DESCRIPTION = """Fits on dev one temperature per task, by which its logits are divided, and shows on test how well
+calibrated the probabilities are, before and after. Predictions stay as they are; from now on, mtl predict gives
 calibrated probabilities. docs/calibration.md describes it."""
 
 
@@ -50,7 +50,10 @@ def _calibrate(options: argparse.Namespace) -> int:
     run = FinishedRun(options.run, options.trainer)
     found = calibrate(run, options.task)
     if options.json:
-        content = {"checkpoint": run.checkpoint.name, "tasks": {name: one.to_dict() for name, one in found.items()}}
+        content = {
+            "checkpoint": run.model.checkpoint.name,
+            "tasks": {name: one.to_dict() for name, one in found.items()},
+        }
         sys.stdout.write(json.dumps(finite(content), indent=2) + "\n")
     else:
         _print(found, str(run.folder.path / FILE))

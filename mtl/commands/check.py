@@ -22,12 +22,12 @@ from mtl.config.curriculum import end_problems
 from mtl.config.encoder_catalogue import entry_reasons
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import EncoderSpec, Mixture, PhaseSpec
-from mtl.config.validation import Readable, readable_tasks
+from mtl.config.validation import Readable, leaders, readable_tasks, without_repeats
 from mtl.config.yaml_files import read_mixture_fields, read_yaml
 from mtl.data.examples import SplitData, TaskData, accounts, prepare, split_problems
 from mtl.data.leakage_gate import Leakage, find_leakage
 from mtl.data.reading import RowSummary, read_rows
-from mtl.data.row_problems import row_problems, row_type_problem, shown_refusals
+from mtl.data.row_problems import head_problems, shown_refusals
 from mtl.data.store import RowTable, Store
 from mtl.encoder.families import padding_reasons
 from mtl.encoder.location import start_reasons
@@ -36,6 +36,7 @@ from mtl.encoder.pretrained import load_config
 from mtl.evaluation.resampling_units import unit_counts, unit_problems
 from mtl.evaluation.surfaces import MentionOverlap, TrainMentions, mention_overlap
 from mtl.hashed_ids import shown_id
+from mtl.messages import counted
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import SPLITS
 from mtl.redaction import shown
@@ -45,10 +46,24 @@ from mtl.training.learning_rates import default_rate, rate_reason
 MixturePlan = dict[str, Any]
 
 
-def check(
-    source: Any, overrides: Sequence[str] = (), *, epochs: int | None = None
-) -> tuple[list[Problem], MixturePlan]:
-    """Returns every problem in a mixture and its data, and, if there are none, the plan of what would run.
+class CheckResult(NamedTuple):
+    """What a check of a mixture found.
+
+    Args:
+        problems: Every problem in the mixture and its data.
+        plan: What would run, as `mtl check --json` prints it: encoder, number of steps and epochs, learning rate, and
+            for each task its rows, rate and maximum length. Empty if there are problems.
+    """
+
+    problems: list[Problem]
+    plan: MixturePlan
+
+
+def check(source: Any, overrides: Sequence[str] = (), *, epochs: int | None = None) -> CheckResult:
+    """Checks a mixture and its data, without training.
+
+    >>> check({"name": "inference", "tasks": {}}).problems[0].key
+    'tasks'
 
     Args:
         source: A mixture file, a config file of `mtl fit` that names one, or the fields of a mixture.
@@ -61,7 +76,7 @@ def check(
         if epochs is not None:
             settings = settings._replace(max_epochs=epochs, max_steps=None)
     except InputError as error:
-        return error.problems, {}
+        return CheckResult(error.problems, {})
     problems: list[Problem] = []
     try:
         mixture = parse_mixture(fields)
@@ -78,8 +93,8 @@ def check(
         plan = _plan(mixture, (heads, tokenizer), data, leakage, settings)
     except InputError as error:
         found = [*error.problems, *problems, *_encoder_problems(fields), *_data_problems(fields)]
-        return list(dict.fromkeys(found)), {}
-    return problems, {} if problems else plan
+        return CheckResult(without_repeats(found, leaders(fields)), {})
+    return CheckResult(problems, {} if problems else plan)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,12 +123,12 @@ def main(arguments: Sequence[str]) -> int:
     return 2 if any(problems for _, problems, _ in outcomes) else 0
 
 
-def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> tuple[list[Problem], MixturePlan]:
+def _outcome(word: str, overrides: Sequence[str], epochs: int | None) -> CheckResult:
     """The problems and the plan of an argument that is not an override."""
     if Path(word).is_file():
         return check(word, overrides, epochs=epochs)
     message = "This is neither an existing file nor an override of the form key=value."
-    return [Problem(word, message, "Check the path, or write KEY=VALUE.")], {}
+    return CheckResult([Problem(word, message, "Check the path, or write KEY=VALUE.")], {})
 
 
 class _Settings(NamedTuple):
@@ -183,17 +198,12 @@ def _rows_problems(name: str, task: Readable, store: Store) -> list[Problem]:
             return error.problems
         whole = [s for s in SPLITS if s not in splits or not splits[s][1].num_refused]
         return [*error.problems, *split_problems(key, splits, whole), *_head_problems(name, task, splits)]
-    return [*split_problems(key, splits), *([] if task.data.skips_bad_rows else _head_problems(name, task, splits))]
+    return [*split_problems(key, splits), *_head_problems(name, task, splits)]
 
 
 def _head_problems(name: str, task: Readable, splits: Mapping[str, tuple[RowTable, RowSummary]]) -> list[Problem]:
-    """Problems with rows that the head cannot read."""
-    if task.head is None:
-        return []
     rows = {split: table for split, (table, _) in splits.items()}
-    wrong = (row_type_problem(f"tasks.{name}", task.head, row) for table in rows.values() for row in table)
-    problem = next((problem for problem in wrong if problem is not None), None)
-    return [problem] if problem is not None else row_problems(name, task.head, rows, task.data)
+    return [] if task.head is None else head_problems(name, task.head, rows, task.data, shared=task.shared)
 
 
 def _group_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Problem]:
@@ -230,14 +240,14 @@ def _plan(
     settings: _Settings,
 ) -> MixturePlan:
     heads, tokenizer = built
-    schedule = make_schedule(mixture, data, 1)  # type: ignore[arg-type]  # dict is invariant in its values
+    schedule = make_schedule(mixture, data, 1)
     length = _length(schedule, settings)
     epochs = length.epochs
     updates = UpdateGrid(-(-schedule.steps_per_epoch() // settings.accumulate), settings.accumulate)
     problems = end_problems(mixture, planned_updates(updates.per_epoch, epochs, settings.max_steps or -1))
     if problems:
         raise InputError(problems)
-    schedule = make_schedule(mixture, data, epochs, updates)  # type: ignore[arg-type]
+    schedule = make_schedule(mixture, data, epochs, updates)
     encoder = load_config(mixture.encoder)
     padded = padding_reasons(mixture.encoder, encoder)
     rate, of_encoder = settings.learning_rate, mixture.encoder.name
@@ -302,7 +312,7 @@ def _starts(mixture: Mixture, heads: Mapping[str, Any]) -> dict[str, list[str]]:
             with torch.random.fork_rng():
                 note = head.attach(outline)
         except InputError:  # the weights are not on this machine yet
-            note = "whether the encoder has weights for this head is known once it is downloaded"
+            note = "whether the encoder has weights for this head is unknown until it is downloaded"
         taken = [f"first weights from the {head.first_weights}"] if head.first_weights not in (None, "random") else []
         found[name] = [*taken, *([note] if note is not None else [])]
     if mixture.init is not None and mixture.init.heads != "none":
@@ -323,8 +333,8 @@ def _task_notes(head: Any, data: Mapping[str, SplitData]) -> list[str]:
 def _unit_notes(data: Mapping[str, SplitData], unit: str) -> Iterator[str]:
     """How many units the intervals of dev and test resample, and how many of these are in train as well."""
     for split, counts in unit_counts(data, unit).items():
-        shared = f"; {counts.in_train} of them are in train too, so scores may be too good" if counts.in_train else ""
-        yield f"{split}: intervals resample {_counted(counts.units, 'value')} of '{unit}'{shared}"
+        shared = f"; {counts.in_train} of them are in train too, so scores may be inflated" if counts.in_train else ""
+        yield f"{split}: intervals resample {counted(counts.units, 'value')} of '{unit}'{shared}"
 
 
 def _length(schedule: StepSchedule, settings: _Settings) -> DefaultLength:
@@ -399,7 +409,7 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, 120)
     if problems:
-        console.print(f"{file}: {_counted(len(problems), 'problem')}", style="bold red", markup=False, soft_wrap=True)
+        console.print(f"{file}: {counted(len(problems), 'problem')}", style="bold red", markup=False, soft_wrap=True)
         for problem in problems:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
         return
@@ -407,8 +417,8 @@ def _print(file: str, problems: Sequence[Problem], plan: MixturePlan) -> None:
     packed = "packed, if the self-check agrees" if plan["packed"] else "padded"
     how = f"sampler {plan['sampler']}, balancing {plan['balancing']}"
     console.print(
-        f"{plan['name']}: encoder {plan['encoder']} ({packed}), {how}, {_counted(plan['steps'], 'step')} in "
-        f"{_counted(plan['epochs'], 'epoch')}{mixed}, select by {plan['select']}",
+        f"{plan['name']}: encoder {plan['encoder']} ({packed}), {how}, {counted(plan['steps'], 'step')} in "
+        f"{counted(plan['epochs'], 'epoch')}{mixed}, select by {plan['select']}",
         style="bold",
         markup=False,
         soft_wrap=True,
@@ -472,22 +482,22 @@ def _split_notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _notes(content: Mapping[str, Any]) -> list[str]:
     notes = []
     if content["refused"]:
-        notes.append(f"{_counted(content['refused'], 'row')} skipped as bad, first {content['refused_rows'][0]}")
+        notes.append(f"{counted(content['refused'], 'row')} skipped as bad, first {content['refused_rows'][0]}")
     if content["crossed"]:
-        notes.append(f"{_counted(content['crossed'], 'row')} dropped: their groups are in different splits")
+        notes.append(f"{counted(content['crossed'], 'row')} dropped: their groups are in different splits")
     if content["limited"]:
-        notes.append(f"{_counted(content['limited'], 'row')} excluded by `limit`")
+        notes.append(f"{counted(content['limited'], 'row')} excluded by `limit`")
     if content["excluded"]:
-        notes.append(f"{_counted(content['excluded'], 'row')} excluded by `exclude` or `leakage`")
+        notes.append(f"{counted(content['excluded'], 'row')} excluded by `exclude` or `leakage`")
     if content["unlabelled"]:
-        notes.append(f"{_counted(content['unlabelled'], 'row')} without a label for this task (not used)")
+        notes.append(f"{counted(content['unlabelled'], 'row')} without a label for this task (not used)")
     left_out = {reason: count for reason, count in sorted(content["left_out"].items()) if count}
     if left_out:
         notes.append(f"excluded by the reader: {_listed(left_out)}")
     if content["sources"] or content["weighted"]:
         of_sources = f" ({_listed(content['sources'])})" if content["sources"] else ""
-        rows = _counted(sum(content["sources"].values()), "row")
-        notes.append(f"{rows} with a source{of_sources}, {_counted(content['weighted'], 'row')} with a weight")
+        rows = counted(sum(content["sources"].values()), "row")
+        notes.append(f"{rows} with a source{of_sources}, {counted(content['weighted'], 'row')} with a weight")
     adjusted = {reason: count for reason, count in sorted(content["adjusted"].items()) if count}
     if adjusted:
         notes.append(f"adjusted by the reader: {_listed(adjusted)}")
@@ -497,27 +507,23 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     if content["unknown_tokens"]:
         share = content["unknown_tokens"] / content["tokens"]
         notes.append(
-            f"{_counted(content['unknown_tokens'], 'token')} ({share:.2%}) not in the vocabulary of the encoder"
+            f"{counted(content['unknown_tokens'], 'token')} ({share:.2%}) not in the vocabulary of the encoder"
         )
     if content["contradictory"]:
-        notes.append(f"{_counted(content['contradictory'], 'text')} with several different labels")
+        notes.append(f"{counted(content['contradictory'], 'text')} with several different labels")
     kinds = {kind.replace("_", " "): count for kind, count in content["notes"].items() if count}
     if kinds:
         notes.append(f"not read as annotated: {_listed(kinds)}")
     num_off = content["notes"].get("off_by_one", 0)
     if 2 * num_off > sum(content["labels"].values()):
         notes.append(
-            f"{_counted(num_off, 'mention')} one character beside words: offsets count from 0, and ends are exclusive"
+            f"{counted(num_off, 'mention')} off by one character: offsets count from 0, and ends are exclusive"
         )
     return notes
 
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _epochs(text: str) -> int:

@@ -66,11 +66,6 @@ def main(arguments: Sequence[str]) -> None:
         console.print("Texts are shown only on a terminal.")
 
 
-def wrong_predictions(run: str | Path, task: str, split: str = "dev") -> list[Wrong]:
-    """Returns the wrong rows of `task_errors`."""
-    return task_errors(run, task, split).wrong
-
-
 def task_errors(run: str | Path, task: str, split: str = "dev") -> TaskErrors:
     """Returns what the best checkpoint of a run gets wrong in a split.
 

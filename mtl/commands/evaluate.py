@@ -12,16 +12,16 @@ from rich.table import Table
 
 from mtl.commands.arguments import add_import_option, import_modules, trainer_options, with_json_errors
 from mtl.commands.score_notes import variant_notes
-from mtl.evaluation.summary import MISSING
 from mtl.log_filters import filter_logs
+from mtl.markdown import MISSING
 from mtl.prediction.cross_evaluation import CrossScores, evaluate_on
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.other_corpus import other_corpus, parse_names
 from mtl.readers import SPLITS
 from mtl.suites.suite_tasks import suite_task, variants_of_task
 
-DESCRIPTION = """Scores a task of a finished run on another corpus of the same type, beside trivial predictors that are
-fitted on the training data of the run. The scores of the run on its own test set stay as they are; these are kept in
+DESCRIPTION = """Scores a task of a finished run on another corpus of the same type, next to trivial predictors fitted
+on the training data of the run. The scores of the run on its own test set stay as they are; these are kept in
 on/CORPUS in its folder, and in MLflow."""
 
 
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     on_help = "corpus: a task file, a YAML file with `data`, another task of the run, or a task of a suite"
     parser.add_argument("--on", required=True, metavar="DATA", help=on_help)
     parser.add_argument("--split", default="test", choices=SPLITS, help="split of the corpus (default test)")
-    map_help = "labels of the corpus that the run calls otherwise, such as GENE=Gene"
+    map_help = "labels with other names in the corpus, such as GENE=Gene"
     parser.add_argument(
         "--map", dest="names", metavar="THEIRS=OURS", nargs="+", action="extend", default=[], help=map_help
     )

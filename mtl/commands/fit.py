@@ -34,10 +34,11 @@ from mtl.encoder.families import padding_reasons
 from mtl.encoder.location import start_reasons
 from mtl.evaluation.resampling_units import unit_problems
 from mtl.log_filters import filter_logs
+from mtl.messages import say
 from mtl.prediction.end_to_end import EndToEnd
 from mtl.problems import InputError, Problem
 from mtl.samplers import require_positive
-from mtl.tracking.checkpoint_folder import LAST, say
+from mtl.tracking.checkpoint_folder import LAST
 from mtl.tracking.live_runs import take
 from mtl.tracking.resuming import agreed, fresh_start, newest_last
 from mtl.tracking.run_folder import RunFolder
@@ -70,7 +71,7 @@ _EVALUATED = (
 )
 CHECKPOINT_HELP = {
     "fit": "Checkpoint to resume from: `last` of the newest run of the mixture; `auto` for the newest `last` of the"
-    " mixture and seed, or a fresh start if there is none; or the path of a run or of a checkpoint. If omitted, a new"
+    " mixture and seed, or a new run if there is none; or the path of a run or of a checkpoint. If omitted, a new"
     " run starts.",
     "validate": _EVALUATED,
     "test": _EVALUATED,
@@ -126,7 +127,7 @@ class MixtureCLI(LightningCLI):
         super().setup_parser(*arguments)
         for command, parser in self._subcommand_parsers.items():
             parser.prog = f"mtl {command}"
-            parser.description = f"{COMMANDS[command][1]} All options can stand in a file: --config FILE."
+            parser.description = f"{COMMANDS[command][1]} Options can also be given in a file: --config FILE."
             # Lightning describes checkpoints that our runs do not have.
             (group,) = (
                 group for group in parser._action_groups if "ckpt_path" in {a.dest for a in group._group_actions}
@@ -202,11 +203,7 @@ class MixtureCLI(LightningCLI):
         if self.subcommand == "fit" and config.ckpt_path == AUTO:
             chosen = agreed(lambda: newest_last(options.folder(), self.mixture.name, self.mixture.seed))
             config.ckpt_path = AUTO if chosen is None else str(chosen)
-            say(
-                "There is no checkpoint to resume from: a fresh start."
-                if chosen is None
-                else f"Resuming from {chosen}."
-            )
+            say("No checkpoint to resume from; starting a new run." if chosen is None else f"Resuming from {chosen}.")
         is_new = self.subcommand == "fit" and config.ckpt_path in (None, AUTO)
         if self.subcommand == "fit":
             self._choose_length(config.trainer)
@@ -413,7 +410,7 @@ def main(arguments: Sequence[str]) -> None:
     asks_help = any(argument in ("--help", "-h") or argument.startswith("--help") for argument in rest)
     if mixture is None and not asks_help:
         raise InputError(
-            Problem("--mixture", "A mixture is required.", "Add --mixture FILE, or a --config FILE that names one.")
+            Problem("--mixture", "A mixture is required.", "Name its file, or a config file that names one.")
         )
     filter_logs()
     with StopSignals() as signals:
@@ -505,7 +502,7 @@ def _find_checkpoint(name: str, root: Path, mixture_name: str, *, trains: bool) 
         except InputError as error:
             if name != "last":
                 raise
-            advice = f"Use --ckpt_path {AUTO}, which starts afresh if there is none of the mixture and seed."
+            advice = f"Use --ckpt_path {AUTO}, which starts a new run if this mixture and seed have none."
             problem = Problem("--ckpt_path", f"'{name}' requires a checkpoint.", advice)
             raise InputError([*error.problems, problem]) from error
     path = Path(name)

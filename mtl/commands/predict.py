@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 
 from mtl.commands.arguments import add_import_option, import_modules, trainer_options
+from mtl.files import finite
 from mtl.log_filters import filter_logs
 from mtl.prediction.predicting import predict, split_rows
 from mtl.problems import InputError, Problem, did_you_mean
@@ -37,13 +40,20 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(Problem("--input", message, "Give a file, - for standard input, or --text 'one text'."))
     if options.split is not None and len(options.task or ()) != 1:
         raise InputError(Problem("--split", "needs the task whose data it is.", "Add --task NAME."))
+    if options.output is None:
+        message = "is needed, because predictions hold texts of the input."
+        raise InputError(Problem("--output", message, "Give a file such as found.jsonl, or - to print JSON lines."))
+    printed = options.output == "-"
+    if printed and (options.long or options.resume):
+        name = "--long" if options.long else "--resume"
+        raise InputError(Problem(name, "has no effect on JSON lines that are printed.", "Give --output FILE."))
     import_modules(options.modules)
     filter_logs()
     source = options.input if options.text is None else [options.text]
-    predict(
+    found = predict(
         checkpoints[0],
         source if options.split is None else split_rows(checkpoints[0], options.task[0], options.split),
-        options.output,
+        None if printed else options.output,
         tasks=options.task,
         mentions=options.mentions,
         input_format=options.input_format,
@@ -59,6 +69,8 @@ def main(arguments: Sequence[str]) -> None:
         coverage=options.coverage,
         trainer=trainer,
     )
+    for record in found or ():
+        sys.stdout.write(json.dumps(finite(record), ensure_ascii=False) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     split_help = "rows of this split of the task's own data instead of an input, with their words and ids"
     parser.add_argument("--split", choices=SPLITS, help=split_help)
     formats = ("jsonl", "table", "text", "pubtator", "bioc")
-    parser.add_argument("--input-format", choices=formats, help="format of the input, if its suffix does not tell")
+    parser.add_argument("--input-format", choices=formats, help="format of the input, if its suffix is ambiguous")
     encoding_help = "encoding of the input, such as cp1252 for CSV of Excel on Windows (default: UTF-8 if it fits)"
     parser.add_argument("--encoding", help=encoding_help)
     delimiter_help = r"tables: character between fields, \t for a tab (default: found in the first line)"
@@ -80,8 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quoting", action=argparse.BooleanOptionalAction, help=quoting_help)
     offsets_help = "mentions of the input whose text is not that at their offsets: a bad row, or trust the offsets"
     parser.add_argument("--offsets", choices=("check", "trust"), help=offsets_help)
-    output_help = "file to write: .jsonl, .csv, .tsv, .PubTator, .ann (brat), .xml (BioC), .conll, .ddi or .bioasq.json"
-    parser.add_argument("--output", required=True, help=output_help)
+    output_help = (
+        "file to write: .jsonl, .csv, .tsv, .PubTator, .ann (brat), .xml (BioC), .conll, .ddi or .bioasq.json;"
+        " or - to print JSON lines"
+    )
+    parser.add_argument("--output", help=output_help)
     parser.add_argument("--task", nargs="+", action="extend", help="tasks to predict (default: all)")
     mentions_help = "entity tasks that find the mentions of a task, if several tasks find the same type"
     parser.add_argument(

@@ -23,10 +23,10 @@ from mtl.commands.arguments import (
 from mtl.commands.score_notes import left_out_notes, variant_notes
 from mtl.evaluation.baselines import fitted_baselines
 from mtl.evaluation.intervals import score_intervals
-from mtl.evaluation.summary import MISSING
 from mtl.evaluation.surfaces import surface_scores
 from mtl.files import finite
 from mtl.log_filters import filter_logs
+from mtl.markdown import MISSING
 from mtl.prediction.finished_run import FinishedRun
 from mtl.prediction.systems import gold_rows, scored_file
 from mtl.suites.suite_tasks import suite_task, variants_of_task

@@ -73,7 +73,7 @@ def _model(options: argparse.Namespace) -> ServedModel:
         return ServedModel(options.run, options.task, options.mentions, options.modules)
     if options.task or options.mentions or options.modules:
         message = "must be left out, because a folder of a model says what it serves."
-        raise InputError(Problem("--task", message, "Write the model anew from its run."))
+        raise InputError(Problem("--task", message, "Write the model again from its run."))
     if options.to is not None or options.log or options.register is not None:
         message = "must be left out, because RUN is the folder of a model already."
         raise InputError(Problem("--to", message, "Copy the folder, or give the run."))

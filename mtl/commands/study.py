@@ -14,7 +14,7 @@ from mtl.files import finite
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
-    from mtl.study.design.spec import Study
+    from mtl.study.design.study_file import Study
     from mtl.study.running.session import Session
     from mtl.study.statistics.findings import Findings
 
@@ -159,6 +159,6 @@ def _show(findings: Findings, options: argparse.Namespace, folder: Path, *, hint
 
 
 def _load(options: argparse.Namespace) -> Study:
-    from mtl.study.design.spec import load_study
+    from mtl.study.design.study_file import load_study
 
     return load_study(options.study, options.overrides)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 DESCRIPTION = """Published benchmarks: tasks bound to splits, counts, metric variants and an aggregation.
 
   check   compare the data with the published counts; say which are missing, where they are from and where they go
-  run     train the missing runs of a model on the tasks whose data are there, then report; the same command resumes
-  report  put all models that were run beside the published scores with the same metric variant
+  run     train the missing runs of a model on the tasks with data, then report; the same command resumes
+  report  compare all models that were run with the published scores of the same metric variant
   page    print the page of the suite in Markdown, generated from its files
 
-check exits with 0 if the tasks that are there could run, even if others are missing, and with 2 if a count is wrong,
-data cannot be read, or the data of no task are there. run exits with 1 if runs are missing at the end.
+check exits with 0 if the tasks with data could run, even if others are missing, and with 2 if a count is wrong, data
+cannot be read, or no task has data. run exits with 1 if runs are missing at the end.
 """
 
 
@@ -280,5 +280,5 @@ def _count(task: TaskCheck, spec: SuiteTaskSpec, split: Split) -> str:
 def _state(check: SuiteCheck) -> str:
     found, total = len(check.found), len(check.tasks)
     if check.is_complete:
-        return f"The data of all {total} tasks are there."
-    return f"Incomplete: the data of {found} of {total} tasks are there; the suite's score needs all."
+        return f"Data for all {total} tasks is available."
+    return f"Incomplete: data for {found} of {total} tasks is available; the suite's score needs all."

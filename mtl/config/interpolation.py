@@ -168,12 +168,12 @@ class _Growth:
 
     def check(self, texts: dict[Path, str]) -> None:
         try:
-            largest = max(((self._value(path).size, path) for path in texts), default=(0, ()))
+            largest = max(texts, key=lambda path: self._value(path).size, default=())
             total = self._value(()).size if texts else 0
         except RecursionError:
             raise InputError(_too_deep("interpolation")) from None
         if total > MAX_EXPANDED:
-            key = _key(largest[1]) or "interpolation"
+            key = _key(largest) or "interpolation"
             message = f"Interpolations must give at most {MAX_EXPANDED:,} characters in all, got {total:,}."
             raise InputError(Problem(key, message, "Refer to fewer or shorter values."))
 

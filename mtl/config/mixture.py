@@ -86,7 +86,7 @@ class InitSpec(Section):
     Args:
         run: The folder of a run, whose best checkpoint is taken, or the last one if none was selected on dev; or one
             of its checkpoints.
-        heads: `none` starts all heads anew; `matching` takes those of the tasks with the same name; `keep` does so, and
+        heads: `none` initialises all heads; `matching` takes those of the tasks with the same name; `keep` does so, and
             adds the other tasks of the run with rate 0.
     """
 
@@ -241,7 +241,7 @@ class DataSpec(_OpenSpec):
         limit: Keeps only some rows of a split; applied after `split`.
         exclude: Documents to remove from train; applied after `limit`, without replacement.
         permute: Permutes the labels of the remaining rows of train; dev and test keep theirs.
-        rename: New names of labels that the corpus calls otherwise: classes, entity types or relation types.
+        rename: Names in the task of labels with other names in the corpus: classes, entity types or relation types.
         annotated: Entity and relation types, by their new names, that the corpus annotates, if it lacks some of the
             task's; None means all. The others are neither learned nor scored. Also the labels of texts with a list
             of labels.

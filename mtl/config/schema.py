@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,6 +53,11 @@ class Mismatch(NamedTuple):
         """Whether the place is a key that does not exist."""
         return self.errors[0]["type"] in ("extra_forbidden", "unexpected_keyword_argument")
 
+    @property
+    def is_missing_key(self) -> bool:
+        """Whether the place is a key that must be there and is not."""
+        return bool(self.errors[0]["type"] == "missing")
+
 
 def keys_of(cls: type[Any]) -> list[str]:
     """The names of the fields of a pydantic model or dataclass."""
@@ -81,16 +86,26 @@ def checked(cls: type[T], fields: Mapping[str, Any], key: str) -> T:
     """
     found = mismatches(TypeAdapter(cls), dict(fields))
     if found:
-        raise InputError([_problem(one, cls, key) for one in found])
+        raise InputError([problem_of(one, lambda _: cls, key) for one in found])
     return cls(**fields)
 
 
-def _problem(mismatch: Mismatch, cls: type[Any], key: str) -> Problem:
-    place = ".".join([key, *(shown_key(str(part)) for part in mismatch.place)])
-    if not mismatch.is_unknown_key:
+def problem_of(mismatch: Mismatch, section: Callable[[Sequence[str | int]], type[Any]], prefix: str = "") -> Problem:
+    """The problem of a place in a file.
+
+    Args:
+        mismatch: The place.
+        section: Gives the pydantic model or dataclass that the last key of a place belongs to; asked for unknown keys.
+        prefix: Key that holds the value, if the value is not the whole file.
+    """
+    place = ".".join([*filter(None, [prefix]), *(shown_key(str(part)) for part in mismatch.place)])
+    if not (mismatch.is_unknown_key or mismatch.is_missing_key):
         return Problem(place, mismatch.message, mismatch.advice)
     name = str(mismatch.place[-1])
-    return Problem(place, f"There is no key {quoted(name, 'a key')}.", did_you_mean(name, keys_of(cls)))
+    if mismatch.is_missing_key:
+        return Problem(place, f"The key {quoted(name, 'a key')} is missing.", "Add the key.")
+    advice = did_you_mean(name, keys_of(section(mismatch.place)))
+    return Problem(place, f"There is no key {quoted(name, 'a key')}.", advice)
 
 
 def _by_place(errors: Sequence[Mapping[str, Any]], value: Any) -> list[Mismatch]:

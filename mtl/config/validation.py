@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -29,7 +30,7 @@ from mtl.config.mixture import (
     TaskSpec,
     build_head,
 )
-from mtl.config.schema import QUOTE_BOOLEANS, Mismatch
+from mtl.config.schema import QUOTE_BOOLEANS, Mismatch, problem_of
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean, nearest
 from mtl.samplers import TaskSize
@@ -40,10 +41,17 @@ TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")  # part of MLflow keys, wh
 
 
 class Readable(NamedTuple):
-    """A task's data, whose reader is known, and its head; None if the head cannot be built."""
+    """A task whose data can be read.
+
+    Args:
+        data: Its data.
+        head: Its head; None if it cannot be built.
+        shared: Whether another task reads the same rows.
+    """
 
     data: DataSpec
     head: Any | None
+    shared: bool
 
 
 def mixture_problems(fields: Fields) -> list[Problem]:
@@ -67,7 +75,7 @@ def mixture_problems(fields: Fields) -> list[Problem]:
         problems += _sharing_problems(whole, others)
         problems += _untrained_problems(whole) if "init" not in keys else []
         if not whole.drawn() and not others:
-            return [*dict.fromkeys(problems), Problem("tasks", "must have one that is trained; all have rate 0.")]
+            return [*dict.fromkeys(problems), Problem("tasks", "must have at least one task with a rate above 0.")]
         problems += _sampler_problems(whole, others) if "sampler" not in keys else []
         problems += _batch_problems(whole, others)
         problems += _balancing_problems(whole, others) if "balancing" not in keys else []
@@ -76,15 +84,43 @@ def mixture_problems(fields: Fields) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
+def leaders(fields: Fields) -> dict[str, str]:
+    """The task whose rows each task shares, as far as the fields say so."""
+    named = {str(name): task.get("same_rows_as") for name, task in _tasks(fields).items() if isinstance(task, Mapping)}
+    return {name: leader for name, leader in named.items() if isinstance(leader, str)}
+
+
+def without_repeats(problems: Iterable[Problem], shared: Mapping[str, str]) -> list[Problem]:
+    """Problems without those that a task has because it reads the rows of another, which has them too.
+
+    Args:
+        problems: The problems.
+        shared: The task whose rows each task shares.
+    """
+    kept = list(dict.fromkeys(problems))
+    known = set(kept)
+
+    def repeats(problem: Problem) -> bool:
+        name = problem.key.removeprefix("tasks.").partition(".")[0]
+        if name not in shared or not problem.key.startswith("tasks."):
+            return False
+        theirs = problem.key.replace(f"tasks.{name}", f"tasks.{shared[name]}", 1)
+        return replace(problem, key=theirs) in known
+
+    return [problem for problem in kept if not repeats(problem)]
+
+
 def readable_tasks(fields: Fields) -> dict[str, Readable]:
     """The tasks whose data can be read, from a mixture that may have problems elsewhere."""
     found = {}
+    sharing = {one for pair in leaders(fields).items() for one in pair}
     for name, task in _tasks(fields).items():
         part = _ReadableTask.of(task)
         if part.data is None or _reader_problems(str(name), part.data):
             continue
         is_whole = part.spec is not None and part.has_whole_head and not _head_problems(name, part.spec)
-        found[str(name)] = Readable(part.data, build_head(part.spec, hidden_size=8) if part.spec and is_whole else None)
+        head = build_head(part.spec, hidden_size=8) if part.spec and is_whole else None
+        found[str(name)] = Readable(part.data, head, name in sharing)
     return found
 
 
@@ -131,18 +167,13 @@ def _without(fields: Fields, keys: Iterable[str]) -> Mixture | None:
 
 
 def _schema_problem(mismatch: Mismatch, fields: Fields) -> Problem:
-    key = ".".join(map(str, mismatch.place))
-    error = mismatch.errors[0]
-    if mismatch.is_unknown_key:
-        name = str(mismatch.place[-1])
-        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields))
-    if error["type"] == "missing":
-        if (sharing := _lost_data_problem(mismatch.place, fields)) is not None:
-            return sharing
-        return Problem(key, f"missing key '{mismatch.place[-1]}'.", _missing_key_advice(mismatch.place, fields))
-    if mismatch.place == ("tasks",) and error["type"] == "too_short":
-        return Problem(key, "must have at least one task, got none.", "Add a task, or include a task file.")
-    return Problem(key, mismatch.message, mismatch.advice)
+    if mismatch.place == ("tasks",) and mismatch.errors[0]["type"] == "too_short":
+        return Problem("tasks", "must have at least one task, got none.", "Add a task, or include a task file.")
+    problem = problem_of(mismatch, _model_at)
+    if not mismatch.is_missing_key:
+        return problem
+    sharing = _lost_data_problem(mismatch.place, fields)
+    return sharing or replace(problem, suggestion=_missing_key_advice(mismatch.place, fields))
 
 
 def _lost_data_problem(place: Sequence[str | int], fields: Fields) -> Problem | None:
@@ -230,7 +261,7 @@ def task_name_problems(name: str) -> list[Problem]:
 
     key = f"tasks.{name}"
     if name in ("True", "False"):
-        return [Problem(key, f"The name of a task must be a text, got {name.lower()}.", QUOTE_BOOLEANS)]
+        return [Problem(key, f"The name of a task must be a string, got {name.lower()}.", QUOTE_BOOLEANS)]
     if not TASK_NAME.fullmatch(name):
         rule = "The name of a task must start with a letter and have at most 100 letters, digits and '_'"
         return [Problem(key, f"{rule}, got '{name}'.", "Rename the task.")]

@@ -111,7 +111,7 @@ def settle_encoder(fields: Fields) -> list[Problem]:
 
 
 def _init_problems(encoder: Any, run: str) -> list[Problem]:
-    """Keys of the encoder that say where it starts, beside `init`."""
+    """Keys of the encoder that say where it starts, other than `init`."""
     written = encoder if isinstance(encoder, dict) else {}
     keys = [key for key in ("name", "revision", "weights", "tokenizer") if written.get(key) not in (None, run)]
     advice = "Remove one of the two; `null` removes a key that an include has."
@@ -359,7 +359,7 @@ def _expanded(path: str, key: str, problems: list[Problem]) -> str:
 
 
 def find_file(path: str, folder: Path, key: str, kind: str) -> Path:
-    """A file that another file names: beside that file, otherwise in the working folder.
+    """A file that another file names: next to that file, otherwise in the working folder.
 
     Args:
         path: The path as it is written; `~` and environment variables such as `$DATA` are expanded.
@@ -375,7 +375,7 @@ def find_file(path: str, folder: Path, key: str, kind: str) -> Path:
     for place in (folder / path, Path(path), folder / expanded, Path(expanded)):
         if _is_file(place):
             return place
-    advice = f"Check the path; it is looked up beside the {kind} file, then in the working folder."
+    advice = f"Check the path; it is looked up next to the {kind} file, then in the working folder."
     raise InputError(problems or [Problem(key, f"The file '{expanded}' does not exist.", advice)])
 
 
@@ -464,6 +464,9 @@ def _yaml_problem(error: yaml.YAMLError, path: str, text: str) -> Problem:
         name = problem.removeprefix("found duplicate key ")
         message = f"Keys must be unique, got {quoted(name, 'a key')} twice."
         return Problem(place, message, "Remove or rename one of them.")
+    if problem == "mapping values are not allowed here":
+        message = "The file is not valid YAML: a key cannot stand here."
+        return Problem(place, message, "Check the indentation of this line and of the one above it.")
     lines = text.splitlines()
     line = lines[error.problem_mark.line] if error.problem_mark.line < len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:

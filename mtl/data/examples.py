@@ -18,10 +18,12 @@ import numpy.typing as npt
 from heads import Example, Head, Row
 from heads.rows import row_from_dict
 from mtl.code_identity import code_identity
+from mtl.config.validation import without_repeats
 from mtl.data.reading import LISTED, RowSummary, read_rows
 from mtl.data.row_problems import row_problems, row_rule, row_type_problem
 from mtl.data.store import CHUNK, FieldError, RowTable, Store, StoredTable, content_key
 from mtl.encoder.pretrained import tokenizer_fingerprint
+from mtl.messages import counted
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class ExampleSummary:
     """Counts of what happened to the rows of a split when they were encoded.
 
     Args:
-        used: Number of rows that were encoded.
+        used: Number of rows with gold annotation.
         unlabelled: Number of rows without gold annotation to train on or to score.
         refused: The first bad rows, which break a rule of the head, each with its id and the rule.
         num_refused: Number of these bad rows.
@@ -124,7 +126,8 @@ def prepare(
             problems += error.problems
     problems += _sharing_problems(mixture, data)
     if problems:
-        raise InputError(problems)
+        sharing = {name: spec.same_rows_as for name, spec in mixture.tasks.items() if spec.same_rows_as is not None}
+        raise InputError(without_repeats(problems, sharing))
     return data
 
 
@@ -220,7 +223,7 @@ class _TaskPreparation:
                 problems.append(Problem(key, message, "Check the labels, or remove the split if you do not need it."))
         if has_bad_rows:
             tables = {split: table for split, (table, _) in rows.items() if split in splits}
-            problems += row_problems(self.name, self.head, tables, self.spec.data)
+            problems += row_problems(self.name, self.head, tables, self.spec.data, shared=self.shared)
         if problems:
             raise InputError(problems)
         return data
@@ -291,12 +294,11 @@ class _ExampleBuild:
         if broken is not None:
             self._problems.append((row.id, broken))
             return False
-        if head.is_labelled(row):
-            self._labels.update(head.label_counts(row))
-            self._notes.update(head.notes(row))
-        elif not self._task.shared:
+        if not head.is_labelled(row):
             self._unlabelled += 1
-            return False
+            return self._task.shared  # tasks that share rows encode the same ones
+        self._labels.update(head.label_counts(row))
+        self._notes.update(head.notes(row))
         self._used += 1
         return True
 
@@ -361,16 +363,27 @@ def _sharing_problems(mixture: Mixture, data: Mapping[str, TaskData]) -> list[Pr
         leader = spec.same_rows_as
         if leader is None or leader not in data or name not in data:
             continue
-        problems += [
-            Problem(
-                f"tasks.{name}.same_rows_as",
-                f"The inputs must be exactly those of '{leader}', but they differ in '{split}'.",
-                "Use the same data, max_length and options pair and long for both tasks, or remove same_rows_as.",
-            )
-            for split in ("train", "dev", "test")
-            if not _same_inputs(data[name].get(split), data[leader].get(split))
-        ]
+        for split in ("train", "dev", "test"):
+            one, other = data[name].get(split), data[leader].get(split)
+            if not _same_inputs(one, other):
+                problems.append(_sharing_problem(name, one, leader, other, split))
     return problems
+
+
+def _sharing_problem(name: str, one: SplitData | None, leader: str, other: SplitData | None, split: str) -> Problem:
+    key = f"tasks.{name}.same_rows_as"
+    refused = {
+        task: content.example_summary.num_refused
+        for task, content in ((name, one), (leader, other))
+        if content is not None and content.example_summary.num_refused
+    }
+    if refused:
+        counts = " and ".join(f"{counted(number, 'row')} for '{task}'" for task, number in refused.items())
+        message = f"Both tasks must read the same rows, but `on_bad_row: skip` leaves out {counts} in '{split}'."
+        return Problem(key, message, "Fix these rows, leave their labels empty, or remove same_rows_as.")
+    message = f"The inputs must be exactly those of '{leader}', but they differ in '{split}'."
+    advice = "Use the same data, max_length and options pair and long for both tasks, or remove same_rows_as."
+    return Problem(key, message, advice)
 
 
 def _same_inputs(one: SplitData | None, other: SplitData | None) -> bool:

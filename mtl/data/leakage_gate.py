@@ -23,6 +23,7 @@ from mtl.data.leakage import Overlap, Rows, find_overlaps
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
 from mtl.hashed_ids import shown_id
+from mtl.messages import counted
 from mtl.problems import InputError, Problem
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ class Leakage:
         own.sort(key=lambda overlap: [-overlap.counts[level] for level in overlap.counts])
         found = [_described(overlap) for overlap in own[:SHOWN_OVERLAPS]]
         if len(own) > SHOWN_OVERLAPS:
-            found.append(f"{_counted(len(own) - SHOWN_OVERLAPS, 'smaller overlap')} with other splits")
+            found.append(f"{counted(len(own) - SHOWN_OVERLAPS, 'smaller overlap')} with other splits")
         if task in self.excluded:
-            documents = _counted(len(self.excluded[task]), "document")
-            rows = _counted(self.num_excluded_rows[task], "row")
+            documents = counted(len(self.excluded[task]), "document")
+            rows = counted(self.num_excluded_rows[task], "row")
             found.append(f"`leakage` excludes {documents} of train ({rows})")
         return found
 
@@ -247,19 +248,15 @@ def _listed(overlap: Overlap, levels: Any) -> str:
     parts = [
         f"{_runs(overlap.counts[level])} with 64 or more letters in a row"
         if level == "containment"
-        else _counted(overlap.counts[level], _NOUNS[level])
+        else counted(overlap.counts[level], _NOUNS[level])
         for level in levels
     ]
     return " and ".join([*([", ".join(parts[:-1])] if parts[:-1] else []), parts[-1]])
 
 
 def _runs(count: int) -> str:
-    return _counted(count, "text")
+    return counted(count, "text")
 
 
 def _share(count: int) -> str:
     return f"{'shares' if count == 1 else 'share'} 64 or more letters in a row"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from heads import Head, Row, SpanRow, TextRow, row_to_dict
 from mtl.data.reading import LISTED
 from mtl.hashed_ids import shown_id
+from mtl.messages import counted
 from mtl.problems import Problem
 from mtl.redaction import repeats, strings, without
 
@@ -73,7 +74,28 @@ def row_rule(head: Head, row: Row, *, training: bool) -> str | None:
     return head.training_problem(row) if problem is None and training else problem
 
 
-def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: DataSpec) -> list[Problem]:
+def head_problems(
+    task: str, head: Head, rows: Mapping[str, RowTable], data: DataSpec, *, shared: bool = False
+) -> list[Problem]:
+    """Problems of rows that a head cannot read: their type, otherwise those of `row_problems`, unless they are skipped.
+
+    Args:
+        task: Name of the task.
+        head: Head of the task.
+        rows: Rows of the task by split.
+        data: Where the rows come from.
+        shared: As in `row_problems`.
+    """
+    of_type = (row_type_problem(f"tasks.{task}", head, row) for table in rows.values() for row in table)
+    wrong_type = next((problem for problem in of_type if problem is not None), None)
+    if wrong_type is not None:
+        return [wrong_type]
+    return [] if data.skips_bad_rows else row_problems(task, head, rows, data, shared=shared)
+
+
+def row_problems(
+    task: str, head: Head, rows: Mapping[str, RowTable], data: DataSpec, *, shared: bool = False
+) -> list[Problem]:
     """One problem for each rule that rows of a task break, with the number of rows and the first of them.
 
     If most rows have a label that the head does not know, one problem of `labels` is reported instead.
@@ -83,17 +105,22 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
         head: Head of the task.
         rows: Rows of the task by split.
         data: Where the rows come from.
+        shared: Whether another task reads the same rows, so that none can be skipped for this task alone.
     """
     shown: dict[str, str] = {}
     unusable = []
+    found: set[str] = set()
     for split, table in rows.items():
         for row in table:
             rule = row_rule(head, row, training=split == "train") if isinstance(row, head.row_type) else None
-            if rule is not None:
+            if rule is None and head.is_labelled(row):
+                found.update(label for label, count in head.label_counts(row).items() if count)
+            elif rule is not None:
                 if rule not in shown:  # often the same for all rows
                     shown[rule] = shown_rule(rule, row)
                 unusable.append(UnusableRow(split, shown_id(row.id), shown[rule], tuple(head.unknown_labels(row))))
     outside = [row for row in unusable if row.labels]
+    absent = [label for label in head.labels if label not in found]
     problems = []
     if 2 * len(outside) > sum(map(len, rows.values())):
         problems.append(_labels_problem(task, outside, sum(map(len, rows.values())), data))
@@ -101,7 +128,9 @@ def row_problems(task: str, head: Head, rows: Mapping[str, RowTable], data: Data
     kinds: dict[str, list[UnusableRow]] = {}
     for one in unusable:
         kinds.setdefault(_cause(one.rule), []).append(one)
-    problems += [_kind_problem(task, same_rule, data) for same_rule in list(kinds.values())[:LISTED]]
+    problems += [
+        _kind_problem(task, same_rule, data, absent, shared=shared) for same_rule in list(kinds.values())[:LISTED]
+    ]
     problems = [_with_class_advice(problem, head.labels) for problem in problems]
     more = sum(map(len, list(kinds.values())[LISTED:]))
     return [*problems, Problem(f"tasks.{task}", f"{more} more rows break similar rules.")] if more else problems
@@ -136,23 +165,29 @@ def shown_refusals(refused: Sequence[str], rows: RowTable) -> list[str]:
 
 def _labels_problem(task: str, unusable: Sequence[UnusableRow], num_rows: int, data: DataSpec) -> Problem:
     found = Counter(label for row in unusable for label in dict.fromkeys(row.labels))
-    named = ", ".join(f"{label} in {_counted(count)}" for label, count in found.most_common())
+    named = ", ".join(f"{label} in {counted(count, 'row')}" for label, count in found.most_common())
     first = unusable[0]
     return Problem(
         f"tasks.{task}.labels",
-        f"Most rows have an unknown label ({len(unusable)} of {_counted(num_rows)}, first "
+        f"Most rows have an unknown label ({len(unusable)} of {counted(num_rows, 'row')}, first "
         f"{_named(first, data)} of {first.split}), got "
         f"{named if len(found) <= SHOWN_LABELS else f'{len(found)} distinct labels'}.",
         "Fix `labels` in the mixture, or check which column the reader uses as the label.",
     )
 
 
-def _kind_problem(task: str, unusable: Sequence[UnusableRow], data: DataSpec) -> Problem:
-    """The problem of rows that break the same rule."""
+def _kind_problem(
+    task: str, unusable: Sequence[UnusableRow], data: DataSpec, absent: Sequence[str], *, shared: bool
+) -> Problem:
+    """The problem of rows that break the same rule; `absent` are the labels of the task that no row has."""
     first, several = unusable[0], len(unusable) > 1
     key = f"tasks.{task}.{first.split} (row {_named(first, data)})"
-    fixes = [f"Fix the {'rows' if several else 'row'}"] + ["add the label to `labels`"] * bool(several and first.labels)
-    advice = f"{', '.join(fixes)}, or set `data.on_bad_row: skip`."
+    fixes = [f"Fix the {'rows' if several else 'row'}"]
+    if several and first.labels:
+        unused = [name for name in absent if any(f"'{name}'" in label for label in first.labels)]  # "did you mean …"
+        fixes += [f"correct `labels`, since no row has '{unused[0]}'" if unused else "add the label to `labels`"]
+    last = "leave the label empty" if shared else "set `data.on_bad_row: skip`"
+    advice = f"{', '.join(fixes)}, or {last}."
     if not several:
         return Problem(key, f"{first.rule}.", advice)
     by_split = Counter(row.split for row in unusable)
@@ -179,7 +214,7 @@ def _with_all_findings(unusable: Sequence[UnusableRow]) -> str:
         return rule
     if len(found) > SHOWN_LABELS:
         return f"{rule}, and {len(found) - 1} other values"
-    named = ", ".join(f"{value} in {_counted(count)}" for value, count in found.most_common())
+    named = ", ".join(f"{value} in {counted(count, 'row')}" for value, count in found.most_common())
     return f"{_cause(rule)}; got {named}"
 
 
@@ -198,7 +233,3 @@ def _named(row: UnusableRow, data: DataSpec) -> str:
     if cut is None or row.split not in cut.splits or row.split == cut.source:
         return row.row
     return f"{row.row}, cut from {cut.source}"
-
-
-def _counted(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"

@@ -7,12 +7,12 @@ held in memory: first by `assign`, then by `Assignment.rows`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from heads.rows import Row
 from mtl.hashed_ids import quoted_id
-from mtl.problems import InputError, Problem, did_you_mean
+from mtl.problems import InputError, Problem, did_you_mean, nearest
 from mtl.readers import SPLITS
 from mtl.seeding import stream
 
@@ -148,7 +148,9 @@ def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ..
     """The number of rows with each combination of groups."""
     found: Counter[tuple[str, ...]] = Counter()
     lacking: dict[str, list[str]] = {}
+    known: set[str] = set()
     for row in rows:
+        known.update(row.meta)
         groups = rule.groups(row)
         for column, group in zip(rule.columns, groups, strict=True):
             if not group:
@@ -160,12 +162,20 @@ def _count_groups(rows: Iterable[Row], rule: SplitRule) -> Counter[tuple[str, ..
                 Problem(
                     "split.by",
                     f"Every row must have '{column}', got {len(ids)} without it, first {quoted_id(ids[0])}.",
-                    f"For a table, add meta: [{column}] to the data. Otherwise fill in the values, or change `by`.",
+                    _advice(column, known),
                 )
                 for column, ids in lacking.items()
             ]
         )
     return found
+
+
+def _advice(column: str, known: Collection[str]) -> str:
+    """What to do about rows without a column, from the keys of `meta` that rows have."""
+    if column in known:
+        return "Fill in the values, or change `by`."
+    close = nearest(column, known)
+    return f"Did you mean '{close}'?" if close else f"For a table, add meta: [{column}] to the data, or change `by`."
 
 
 def _sizes(num_groups: int, fractions: Mapping[str, float]) -> dict[str, int]:

@@ -15,6 +15,9 @@ DOCUMENT_NAMES = ("document", "doc", "doc_id", "document_id", "patient", "patien
 GROUP_NAMES = ("age", "annotator", "date", "fold", "gender", "hospital", "sex", "site", "source", "split", "year")
 """Columns that say where a row comes from, which are a label only if no other column is."""
 
+_OF_DOCUMENTS = frozenset(("patient", "subject", "document", "doc", "case", "id", "key", "nr", "no", "num", "number"))
+"""Words of names of columns that say whose text a row is, such as Patient-Nr."""
+
 MOST_CLASSES = 50
 """Number of distinct values above which a column is not taken for class names."""
 
@@ -75,6 +78,7 @@ def roles(columns: Mapping[str, Sequence[Any]]) -> Roles:
     left = [name for name in values if name not in (text, pair) and name not in texts]
     row_id = next((name for name in left if name.casefold() in ID_NAMES and _is_unique(values[name])), None)
     document = next((name for name in left if name.casefold() in DOCUMENT_NAMES), None)
+    document = document or next((name for name in left if _is_document(name, values[name])), None)
     left = [name for name in left if name not in (row_id, document)]
     labels = [name for name in left if _is_label(name, values[name])]
     targets = [name for name in labels if not _is_group(name, values[name])]
@@ -166,6 +170,18 @@ def _is_group(name: str, cells: Sequence[Any]) -> bool:
     """Whether a column says which row it is, or where or when it comes from."""
     is_named = name.casefold() in GROUP_NAMES or _NAMES_ROWS.fullmatch(name) is not None
     return is_named or all(_DATE.fullmatch(str(cell)) for cell in cells)
+
+
+def _is_document(name: str, cells: Sequence[Any]) -> bool:
+    """Whether a column says whose text a row is: its name has only words for that, and its values repeat.
+
+    >>> _is_document("Patient-Nr", ["1", "1", "2"]), _is_document("patientID", ["1", "2", "2"])
+    (True, True)
+    >>> _is_document("Nr", ["1", "1", "2"]), _is_document("patient_age", ["61", "61"])
+    (False, False)
+    """
+    words = {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    return len(words) > 1 and words <= _OF_DOCUMENTS and len({str(cell) for cell in cells}) < len(cells)
 
 
 def _is_unique(cells: Sequence[Any]) -> bool:

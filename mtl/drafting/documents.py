@@ -78,7 +78,7 @@ def _first(source: Path, ending: str) -> str | None:
     try:
         return next((raw.decode("utf-8", errors="replace") for raw in _contents(source, ending)), None)
     except DamagedError as error:
-        raise InputError(Problem(str(source), f"It is no intact archive: {error}.", "Check the file.")) from None
+        raise InputError(Problem(str(source), f"The archive is damaged: {error}.", "Check the file.")) from None
     except OSError as error:
         raise InputError(Problem(str(source), f"It cannot be read: {error.strerror}.", "Check the path.")) from None
 

@@ -154,6 +154,9 @@ def _text_task(path: Path, name: str, data: dict[str, Any], comments: list[str],
         comments.append("Each row is a pair of texts.")
     if unlabelled := len(rows) - len(labels):
         comments.append(f"{unlabelled} rows have no label; they are not trained.")
+        if fields["head"] == "multilabel" and "label_separator" in data:
+            separator = data["label_separator"]
+            comments.append(f"If an empty cell means that no label applies, write {separator!r} in it.")
     return TaskDraft(name, {**fields, "data": data}, comments)
 
 
@@ -171,8 +174,11 @@ def _with_other_labels(path: Path, found: Guess, first: TaskDraft) -> list[TaskD
     Columns that are not used are a comment of the first task.
     """
     tasks, unused = [first], list(found.unused)
+    own = found.options.get("columns", {}).get("label", "label")
+    if found.other_labels and is_name(own):  # each task has the name of its column
+        tasks = [first._replace(name=f"{first.name}_{_as_name(own)}")]
     for number, (column, changes) in enumerate(found.other_labels.items(), start=2):
-        ending = re.sub(r"\W", "_", column, flags=re.ASCII) if is_name(column) else str(number)
+        ending = _as_name(column) if is_name(column) else str(number)
         name = f"{first.name}_{ending}"
         if name in [task.name for task in tasks]:
             name = f"{name}_{number}"
@@ -180,12 +186,16 @@ def _with_other_labels(path: Path, found: Guess, first: TaskDraft) -> list[TaskD
         if task is None:
             unused.append(column)
         else:
-            fields = {"head": task.fields["head"], "same_rows_as": first.name, **task.fields}
+            fields = {"head": task.fields["head"], "same_rows_as": tasks[0].name, **task.fields}
             tasks.append(task._replace(fields=fields))
     if unused:
         names = listed(unused, "column") if found.options.get("header", True) else ", ".join(unused)
-        tasks[0] = first._replace(comments=[*first.comments, f"Columns that are not used: {names}."])
+        tasks[0] = tasks[0]._replace(comments=[*first.comments, f"Columns that are not used: {names}."])
     return tasks
+
+
+def _as_name(column: str) -> str:
+    return re.sub(r"\W", "_", column, flags=re.ASCII)
 
 
 def _task_of_other_label(path: Path, found: Guess, name: str, changes: dict[str, Any]) -> TaskDraft | None:

@@ -75,7 +75,7 @@ def _encoding(path: Path) -> str | None:
             if _fits(raw, UTF8):
                 return UTF8
             if b"\0" in raw or not _fits(raw, WINDOWS):
-                message = "It is no text in UTF-8 or in the Windows encoding cp1252."
+                message = "The file is neither UTF-8 nor cp1252."
                 raise InputError(Problem(str(path), message, "Convert it to UTF-8, or check the path."))
             found = WINDOWS
     except OSError as error:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mtl.config.components import find
+from mtl.config.components import choices, find
 from mtl.drafting import documents, tags
 from mtl.drafting.columns import Roles, filled, is_header, is_text, label_type, roles
 from mtl.drafting.encodings import UTF8, encoding_of, lines_of
@@ -31,9 +31,7 @@ _OFFICE = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "Save the sheet as CSV (UTF-8)"),
     **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".pdf"), "Save the texts as a CSV file with one text per row"),
 }
-"""What to do with files of office programs, by suffix."""
-
-_BY_HAND = "Write the task by hand; experiments/README.md lists readers."
+"""What to do with office files, by suffix."""
 
 
 class Guess(NamedTuple):
@@ -109,7 +107,7 @@ def _of_documents(source: Path, options: dict[str, Any], folder: Path | None = N
     reader = documents.reader_of_documents(source)
     if reader is None:
         message = "There are no train, dev or test, no .ann files, and no documents that a reader knows."
-        raise InputError(Problem(str(source), message, f"Give the files. {_BY_HAND}"))
+        raise InputError(Problem(str(source), message, f"Give the files. {_by_hand()}"))
     if reader == "brat" and source.is_dir():
         files = (file for file in (folder or source).rglob("*") if file.is_file())
         return _encoded(Guess(reader, options), encoding_of(file for file in files if file.suffix in (".txt", ".ann")))
@@ -120,7 +118,7 @@ def _of_files(files: Sequence[Path]) -> Guess:
     """How to read the files of the splits, the first of which decides on the format."""
     first = files[0]
     if advice := _OFFICE.get(first.suffix.lower()):
-        message = f"Files of office programs ({first.suffix}) are not read."
+        message = f"Office files ({first.suffix}) are not supported."
         raise InputError(Problem(str(first), message, f"{advice} and give that file."))
     if documents.archive_suffix(first) is not None:
         return _of_documents(first, {})
@@ -164,7 +162,7 @@ def _of_lines(files: Sequence[Path], lines: Sequence[str], encoding: str) -> Gue
 def _of_xml(path: Path, text: str) -> Guess:
     reader = documents.reader_of_xml(text)
     if reader is None:
-        raise InputError(Problem(str(path), "The XML is none that a reader knows.", _BY_HAND))
+        raise InputError(Problem(str(path), "No reader recognises this XML.", _by_hand()))
     suffixes = find("reader", reader, "reader").suffixes
     if ".xml" not in suffixes:
         needed = ", ".join(suffix or "a folder" for suffix in suffixes)
@@ -214,7 +212,7 @@ def _ignoring(keys: Iterable[str], used: Collection[str]) -> dict[str, Any]:
 def _of_table(path: Path, lines: Sequence[str], suffix: str) -> Guess:
     delimiter = _delimiter(lines)
     if delimiter is None:
-        raise InputError(Problem(str(path), "The format is not known.", _BY_HAND))
+        raise InputError(Problem(str(path), "The format is not known.", _by_hand()))
     records = _records(lines, delimiter)
     size = len(records[0])
     rows = [record for record in records[1:] if len(record) == size]
@@ -224,6 +222,8 @@ def _of_table(path: Path, lines: Sequence[str], suffix: str) -> Guess:
         options["format"] = "tsv" if delimiter == "\t" else "csv"
     if delimiter != standard.get(suffix, "\t" if delimiter == "\t" else ","):
         options["delimiter"] = delimiter
+    if delimiter == "\t" and _has_quotes(lines, records):
+        options["quoting"] = True  # which the reader does not expect in files with tabs
     names = records[0]
     looks_like_row = is_text(names) or any(len(name.split()) > 4 for name in names) or not _may_be_header(names, rows)
     if rows and len(set(names)) < size and is_header(names):
@@ -234,6 +234,14 @@ def _of_table(path: Path, lines: Sequence[str], suffix: str) -> Guess:
         names, rows = [str(index) for index in range(size)], [records[0], *rows]
     columns = {name: [row[index] for row in rows] for index, name in enumerate(names)}
     return _of_columns(path, columns, options)
+
+
+def _has_quotes(lines: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
+    """Whether fields between tabs are in quotes: most lines have one, or lines fit together only with quotes."""
+    plain = [line.rstrip("\r\n").split("\t") for line in lines if line.strip()]
+    quoted = sum(any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields) for fields in plain)
+    fitting = sum(len(fields) == len(plain[0]) for fields in plain) / len(plain)
+    return 2 * quoted > len(plain) or fitting < sum(len(one) == len(records[0]) for one in records) / len(records)
 
 
 def _may_be_header(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -302,3 +310,8 @@ def _no_text(path: Path, names: Iterable[str]) -> InputError:
 
 def _is_flat(cells: Sequence[Any]) -> bool:
     return not any(isinstance(cell, dict) for cell in cells)
+
+
+def _by_hand() -> str:
+    """What to do with a format that is not recognised; an installed package has no documentation to refer to."""
+    return f"Write the task by hand with one of the readers: {', '.join(choices('reader'))}."

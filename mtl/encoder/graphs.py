@@ -90,7 +90,7 @@ class EncoderGraphs:
 
     Dropout differs from that of the eager pass, since the filling draws too. Every batch is computed by a graph, so a
     resumed run draws what an uninterrupted one does: where there are too many rooms, the one that was not used for
-    longest is given up, and captured anew when a batch needs it. If a capture fails, the reason is logged and
+    longest is given up, and captured again when a batch needs it. If a capture fails, the reason is logged and
     everything is computed eagerly from then on.
 
     Args:

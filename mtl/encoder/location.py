@@ -260,13 +260,13 @@ def _hub_answers(name: str, revision: str) -> bool:
     Without this check, huggingface_hub retries for half a minute if a file is not cached (version 2.4: 5 retries, which
     cannot be configured).
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
 
+    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, by version
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=5)
-    except (HfHubHTTPError, ValueError):  # unknown or invalid name, which transformers reports
+    except (errors.HfHubHTTPError, ValueError):  # unknown or invalid name, which transformers reports
         return True
-    except Exception:  # errors of the HTTP library, which is not a dependency of ours
+    except (http_error, OSError):
         return False
     return True

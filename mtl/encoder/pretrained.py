@@ -126,7 +126,7 @@ def load_config(spec: EncoderSpec) -> PretrainedConfig:
 def _kind_problems(spec: EncoderSpec, config: PretrainedConfig) -> Iterator[Problem]:
     """Problems with the kind of the encoder."""
     if is_causal(config) and spec.kind is None:
-        message = f"must be causal for '{spec.name}' ({config.model_type}), a causal language model, got nothing."
+        message = f"must be set: '{spec.name}' ({config.model_type}) is a causal language model."
         yield Problem("encoder.kind", message, "Add kind: causal.")
     elif spec.kind == "causal" and not is_causal(config):
         message = (
@@ -248,7 +248,7 @@ def causal_lm_weights(spec: EncoderSpec, *, downloads: bool = True) -> dict[str,
 
 
 def _head_weights(auto: Any, spec: EncoderSpec, *, downloads: bool) -> dict[str, torch.Tensor]:
-    """The weights of the checkpoint that a class has beside the encoder, by their names in it."""
+    """The weights of the checkpoint that a class has in addition to the encoder, by their names in it."""
     config = load_config(spec)
     if spec.weights == "random" or trained_of(spec.name) is not None:
         return {}

@@ -30,10 +30,10 @@ and 0.8 if attention also reads the other sequence."""
 
 
 def packing_problem(model: Any, first_position: int) -> str | None:
-    """Why two sequences in one row lack the states that each has alone, by transformers' own attention; None if not.
+    """Why packing changes hidden states, compared with transformers' own attention; None if it does not.
 
     A family that ignores the attention function mixes the sequences without an error; so does one that counts
-    positions otherwise than expected.
+    positions differently.
     """
     ids = _sample(model)
     sequences = [ids[:7], ids[7:]]
@@ -49,7 +49,7 @@ def packing_problem(model: Any, first_position: int) -> str | None:
         return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
     if packed.shape == expected.shape and torch.allclose(packed, expected, rtol=1e-3, atol=1e-4):
         return None
-    return "The states of two sequences in one row are not those of each alone."
+    return "Packing two sequences in one row changes their hidden states."
 
 
 def check_on_device(encoder: Encoder, device: torch.device) -> None:

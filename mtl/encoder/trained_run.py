@@ -6,10 +6,10 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from mtl.problems import InputError, Problem
+from mtl.tracking.checkpoint_file import load_checkpoint
 from mtl.tracking.run_folder import RunFolder
 
 _PREFIX = "encoder.model."
@@ -33,12 +33,11 @@ class TrainedEncoder(NamedTuple):
         Raises:
             InputError: The checkpoint cannot be read.
         """
-        try:
-            content = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-        except Exception as error:  # the unpickler may raise any exception
-            message = f"The file is not a checkpoint ({type(error).__name__})."
-            raise InputError(Problem(str(self.checkpoint), message)) from error
-        return {name.removeprefix(_PREFIX): value for name, value in content.items() if name.startswith(_PREFIX)}
+        content = load_checkpoint(self.checkpoint)
+        if "state_dict" not in content:
+            raise InputError(Problem(str(self.checkpoint), "The checkpoint holds no weights."))
+        weights = content["state_dict"]
+        return {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}
 
 
 @functools.cache  # the checksum of the checkpoint is computed
@@ -71,5 +70,5 @@ def is_trained(path: Path) -> bool:
     """Whether a path is meant as a run: its folder, the folder of its mixture, or a checkpoint."""
     if path.suffix == ".ckpt":
         return True
-    names = ("run.json", "checkpoints.json", "latest")  # other programs also write `latest`, beside a model
+    names = ("run.json", "checkpoints.json", "latest")  # other programs also write `latest`, next to a model
     return any((path / name).is_file() for name in names) and not (path / "config.json").is_file()

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mtl.markdown import MISSING
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
     from heads import ClassReport
     from mtl.evaluation.intervals import ScoreInterval
-
-MISSING = "–"
 
 
 class Baseline(NamedTuple):

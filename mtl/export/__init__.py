@@ -7,9 +7,8 @@
 - `onnx_graph`: the encoder with the heads of several tasks, as one ONNX graph; `graph_description` says what it gives.
 - `agreement`: how often an exported task finds what `mtl predict` finds.
 - `hub`: writes a folder to the Hugging Face hub.
-- `loaded_run`: a run with its weights.
 """
 
 DECIDES_RESULTS = False
 
-__all__ = ["agreement", "hub", "hugging_face", "loaded_run", "onnx_graph", "task_model"]
+__all__ = ["agreement", "hub", "hugging_face", "onnx_graph", "task_model"]

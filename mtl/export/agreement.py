@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heads import Row
-from mtl.export.loaded_run import checkpoint_of
 from mtl.prediction.inputs import open_input
 from mtl.prediction.predicting import predict, split_rows
+from mtl.prediction.trained_model import checkpoint_of
 from mtl.problems import InputError
 from mtl.readers import SPLITS, bad_row_problems
 from mtl.training.checkpoints import checkpoint_mixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import yaml
 
 from mtl.config.mixture import DataSpec
-from mtl.export.loaded_run import LoadedRun
+from mtl.prediction.trained_model import TrainedModel
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def evaluation_results(run: LoadedRun, task: str) -> dict[str, str]:
+def evaluation_results(run: TrainedModel, task: str) -> dict[str, str]:
     """The content of `.eval_results/<task>.yaml` by its name; empty unless the test set of the hub was scored as it is.
 
     It is empty if test was scored with another checkpoint, or has other rows or labels than on the hub.
@@ -27,7 +27,7 @@ def evaluation_results(run: LoadedRun, task: str) -> dict[str, str]:
     """
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    data = run.trained.tasks[task].data
+    data = run.trained_mixture.tasks[task].data
     metric = run.module.head(task).primary_metric
     value = run.folder.metrics.get("test", {}).get(task, {}).get(metric)
     name = hub_data(data)
@@ -53,7 +53,7 @@ def _is_changed(data: DataSpec) -> bool:
     return data.split is not None or splits.get("test") != "test" or lacks_rows or skips_rows or is_renamed
 
 
-def _is_of(run: LoadedRun) -> bool:
+def _is_of(run: TrainedModel) -> bool:
     """Whether test was scored with the checkpoint that is exported."""
     return bool(run.folder.info.get("evaluated", {}).get("test") == run.checkpoint.name)
 

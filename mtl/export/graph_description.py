@@ -12,6 +12,7 @@ from torch import Tensor
 from heads import Head
 from heads._crf import CRF
 from mtl.files import finite
+from mtl.markdown import table
 
 if TYPE_CHECKING:
     from mtl.config.mixture import Mixture, TaskSpec
@@ -115,7 +116,7 @@ def graph_readme(name: str, checkpoint: Path, description: Mapping[str, Any], di
         difference: Largest difference of a logit between onnxruntime and PyTorch.
     """
     rows = [
-        f"| {task} | {one['head']} | {one['shape']} | {', '.join(one['columns'])} | {_said(one)} |"
+        (task, one["head"], one["shape"], ", ".join(one["columns"]), _said(one))
         for task, one in description["tasks"].items()
     ]
     lines = [
@@ -129,10 +130,7 @@ def graph_readme(name: str, checkpoint: Path, description: Mapping[str, Any], di
         " lengths. Windows of long texts, the decoding of entities and everything else after the logits are not in the"
         " graph.",
         "",
-        "| output | head | shape | columns | then |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
+        *table(["output", "head", "shape", "columns", "then"], rows),
         f"Logits in onnxruntime differed from those in PyTorch by at most {difference:.1e} when it was written.",
     ]
     return "\n".join([*lines, ""])

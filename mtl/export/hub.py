@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtl.config.yaml_files import read_yaml
 from mtl.encoder.trained_run import is_trained
-from mtl.export.loaded_run import checkpoint_of
+from mtl.prediction.trained_model import checkpoint_of
 from mtl.problems import InputError, Problem
 from mtl.tracking.run_folder import RunFolder, is_private_folder
 from mtl.training.checkpoints import checkpoint_mixture
@@ -50,16 +50,15 @@ def push(folder: str | Path, repository: str) -> str:
     Raises:
         InputError: The hub cannot be reached, or refuses.
     """
-    from httpx import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub import HfApi, errors
 
+    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, by version
     api = HfApi()
     try:
         address = api.create_repo(repository, private=True, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Model exported by biomtl")
-    except (OSError, ValueError, HTTPError) as error:
-        status = f", status {error.response.status_code}" if isinstance(error, HfHubHTTPError) else ""
+    except (OSError, ValueError, http_error) as error:
+        status = f", status {error.response.status_code}" if isinstance(error, errors.HfHubHTTPError) else ""
         message = f"'{repository}' could not be written ({type(error).__name__}{status}); the folder is complete."
         advice = "Log in with `hf auth login`, check the name and HF_HUB_OFFLINE, and write it with `hf upload`."
         raise InputError(Problem("--repo", message, advice)) from error

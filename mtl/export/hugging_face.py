@@ -11,9 +11,9 @@ from torch import Tensor
 
 from heads import Head
 from mtl.encoder.pretrained import load_config, load_weights
-from mtl.export.loaded_run import load_run, require_empty
 from mtl.export.model_card import model_card
-from mtl.files import whole_folder, write_text
+from mtl.files import require_empty, whole_folder, write_text
+from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def export_encoder(run: str | Path, folder: str | Path, *, task: str | None = No
     """
     folder = Path(folder)
     require_empty(folder)
-    loaded = load_run(run)
+    loaded = TrainedModel(run)
     chosen = _language_model_task({name: loaded.module.head(name) for name in loaded.mixture.tasks}, task)
     model, note = _model(loaded.mixture, loaded.module, chosen, loaded.checkpoint)
     language_model = None if note is not None else chosen

@@ -11,8 +11,8 @@ import yaml
 
 from mtl.config.encoder_catalogue import entry_of
 from mtl.config.mixture import EncoderSpec, Mixture
-from mtl.export.loaded_run import LoadedRun
-from mtl.training.checkpoints import checkpoint_precision
+from mtl.markdown import table
+from mtl.prediction.trained_model import TrainedModel
 
 
 class _HubTask(NamedTuple):
@@ -30,19 +30,19 @@ _TASKS = {
 """By the kind of the encoder."""
 
 
-def model_card(run: LoadedRun, language_model: str | None) -> str:
+def model_card(run: TrainedModel, language_model: str | None) -> str:
     """The README of an encoder, with metadata as the Hugging Face hub reads them.
 
     Args:
         run: The run.
         language_model: Task whose head for language modelling is exported too; None if there is none.
     """
-    kind = run.trained.encoder.kind
+    kind = run.trained_mixture.encoder.kind
     head: dict[str, Any] = {
         "library_name": "transformers",
         "tags": ["biomtl", *([_TASKS[kind].tag] if language_model else [])],
     }
-    base = hub_name(run.trained.encoder)
+    base = hub_name(run.trained_mixture.encoder)
     if base is not None:
         head["base_model"] = base
     what, too = "encoder", ""
@@ -50,28 +50,23 @@ def model_card(run: LoadedRun, language_model: str | None) -> str:
         what = f"encoder, with its head for {_TASKS[kind].name},"
         too = f", and `{_TASKS[kind].auto_class}` does too"
     lines = [
-        f"# {run.trained.name}",
+        f"# {run.trained_mixture.name}",
         "",
         f"The {what} of a training with biomtl. `AutoTokenizer` and `AutoModel` of transformers load it{too}.",
         "",
-        "| | |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in run_rows(run).items()),
-        "",
+        *table(["", ""], run_rows(run).items()),
         "## Tasks",
         "",
         "Scores on dev are those of the run's best evaluation, those on test of its latest test.",
         "",
-        "| task | head | rate | loss weight | scores |",
-        "|---|---|---|---|---|",
-        *_tasks(run),
+        *table(["task", "head", "rate", "loss weight", "scores"], _tasks(run)),
     ]
-    return "\n".join(["---", yaml.safe_dump(head, sort_keys=False) + "---", "", *lines, ""])
+    return "\n".join(["---", yaml.safe_dump(head, sort_keys=False) + "---", "", *lines])
 
 
-def run_rows(run: LoadedRun) -> dict[str, Any]:
+def run_rows(run: TrainedModel) -> dict[str, Any]:
     """The facts of a training by their names, without paths."""
-    mixture = run.trained
+    mixture = run.trained_mixture
     return {
         "run": run.folder.path.name,
         "checkpoint": f"{run.checkpoint.name}, after {run.updates} updates",
@@ -81,7 +76,7 @@ def run_rows(run: LoadedRun) -> dict[str, Any]:
         "sampler": mixture.sampler.name,
         "changes of the curriculum": ", ".join(f"from step {one.from_step}" for one in mixture.curriculum) or "none",
         "seed": mixture.seed,
-        "precision": checkpoint_precision(run.checkpoint),
+        "precision": run.precision,
         "exported by": f"biomtl {version('biomtl')}, torch {version('torch')}, transformers {version('transformers')}",
     }
 
@@ -114,9 +109,9 @@ def _shown_name(spec: EncoderSpec) -> str:
     return path.name if path.is_absolute() or path.exists() or len(path.parts) != 2 else spec.name
 
 
-def _tasks(run: LoadedRun) -> Iterator[str]:
+def _tasks(run: TrainedModel) -> Iterator[tuple[str, ...]]:
     metrics = run.folder.metrics
-    for name, spec in run.trained.tasks.items():
+    for name, spec in run.trained_mixture.tasks.items():
         rate = "by size" if spec.rate is None else f"{spec.rate:g}"
         scores = [
             f"{split} {metric} {value:.4g}"
@@ -124,4 +119,4 @@ def _tasks(run: LoadedRun) -> Iterator[str]:
             for metric, value in metrics.get(split, {}).get(name, {}).items()
             if isinstance(value, int | float)
         ]
-        yield f"| {name} | {spec.head} | {rate} | {spec.loss_weight:g} | {', '.join(scores) or 'none'} |"
+        yield name, spec.head, rate, f"{spec.loss_weight:g}", ", ".join(scores) or "none"

@@ -34,8 +34,8 @@ from mtl.export.graph_description import (
     graph_fields,
     graph_readme,
 )
-from mtl.export.loaded_run import load_run, require_empty
-from mtl.files import whole_folder, write_json, write_text
+from mtl.files import require_empty, whole_folder, write_json, write_text
+from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def export_graph(run: str | Path, folder: str | Path, *, tasks: Sequence[str] = 
     """Writes the graph of a run, and compares it in onnxruntime with PyTorch before it becomes the folder.
 
     Args:
-        run: As in `load_run`.
+        run: As in `TrainedModel`.
         folder: The folder to write. It must not exist, or be empty.
         tasks: Names of the tasks; all that can be in a graph if there are none.
 
@@ -80,7 +80,7 @@ def export_graph(run: str | Path, folder: str | Path, *, tasks: Sequence[str] = 
     _require_extra()
     folder = Path(folder)
     require_empty(folder)
-    loaded = load_run(run)
+    loaded = TrainedModel(run)
     mixture, module = loaded.mixture, loaded.module
     if mixture.encoder.kind == "causal":
         message = "is a causal language model, whose graph is not supported."
@@ -90,7 +90,7 @@ def export_graph(run: str | Path, folder: str | Path, *, tasks: Sequence[str] = 
     with whole_folder(folder) as part:
         _write(graph, part / GRAPH)
         difference = _difference(graph, module, part / GRAPH)
-        description = described_graph(mixture, chosen, graph.input_names, loaded.num_texts)
+        description = described_graph(mixture, chosen, graph.input_names, loaded.rows.num_texts)
         for task, temperature in loaded.temperatures.items():
             if task in chosen:
                 description["tasks"][task]["temperature"] = temperature

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from mtl.export.evaluation_results import hub_data
-from mtl.export.loaded_run import LoadedRun
 from mtl.export.model_card import hub_name, run_rows
 from mtl.export.task_forms import TOKENS, TaskExport
 from mtl.files import read_json
+from mtl.markdown import MISSING, code, table
+from mtl.prediction.trained_model import TrainedModel
 from mtl.tracking.run_folder import RunFolder
-from mtl.training.checkpoints import checkpoint_precision
 
 
-def task_card(run: LoadedRun, export: TaskExport, model_class: str) -> str:
+def task_card(run: TrainedModel, export: TaskExport, model_class: str) -> str:
     """The README of a task, with metadata as the Hugging Face hub reads them.
 
     Args:
@@ -31,17 +31,14 @@ def task_card(run: LoadedRun, export: TaskExport, model_class: str) -> str:
         "Labels": _labels(export),
         "Scores": _scores(run, export.task),
         "Training": [
-            "| | |",
-            "|---|---|",
-            *(f"| {name} | {value} |" for name, value in run_rows(run).items()),
-            "",
+            *table(["", ""], run_rows(run).items()),
             *_mixture(run),
         ],
         "Data": _data(run),
         "Limits": [f"- {limit}" for limit in _limits(run, export)],
     }
     lines = [
-        f"# {run.trained.name}: {export.task}",
+        f"# {run.trained_mixture.name}: {export.task}",
         "",
         f"The task `{export.task}` ({export.head}) of a training with biomtl, as a {model_class} of transformers.",
     ]
@@ -50,15 +47,15 @@ def task_card(run: LoadedRun, export: TaskExport, model_class: str) -> str:
     return "\n".join(["---", _metadata(run, export).strip(), "---", "", *lines, ""])
 
 
-def _metadata(run: LoadedRun, export: TaskExport) -> str:
+def _metadata(run: TrainedModel, export: TaskExport) -> str:
     from huggingface_hub import ModelCardData
 
-    data = [hub_data(spec.data) for spec in run.trained.tasks.values()]
+    data = [hub_data(spec.data) for spec in run.trained_mixture.tasks.values()]
     datasets = list(dict.fromkeys(filter(None, data)))
     card = ModelCardData(
         library_name="transformers",
         pipeline_tag="token-classification" if export.form.auto_class == TOKENS else "text-classification",
-        base_model=hub_name(run.trained.encoder),
+        base_model=hub_name(run.trained_mixture.encoder),
         datasets=datasets or None,
         metrics=[run.module.head(export.task).primary_metric],
         tags=["biomtl"],
@@ -69,7 +66,7 @@ def _metadata(run: LoadedRun, export: TaskExport) -> str:
 # --- use --------------------------------------------------------------------------------------------------------------
 
 
-def _usage(run: LoadedRun, export: TaskExport) -> list[str]:
+def _usage(run: TrainedModel, export: TaskExport) -> list[str]:
     note = [export.form.reads, ""] if export.form.reads else []
     code = _token_code(export) if export.form.auto_class == TOKENS else _text_code(run, export)
     return [*note, "```python", "from transformers import pipeline", "", *code, "```"]
@@ -88,9 +85,9 @@ def _token_code(export: TaskExport) -> list[str]:
     ]
 
 
-def _text_code(run: LoadedRun, export: TaskExport) -> list[str]:
+def _text_code(run: TrainedModel, export: TaskExport) -> list[str]:
     text = json.dumps(export.form.example)
-    if run.num_texts.get(export.task) == 2:
+    if run.rows.num_texts.get(export.task) == 2:
         text = f'{{"text": {text}, "text_pair": "The fever fell."}}'
     lines = [
         _HERE,
@@ -120,14 +117,14 @@ def _labels(export: TaskExport) -> list[str]:
         return ["One number, `score`, in the units of the training data."]
     if not form.thresholds:
         return [", ".join(f"`{label}`" for label in dict.fromkeys(form.labels))]
-    shown = [f"| `{label}` | {_number(form.thresholds.get(label))} |" for label in form.labels]
-    return ["| label | predicted from this probability on |", "|---|---|", *shown]
+    rows = [(code(label), _number(form.thresholds.get(label))) for label in form.labels]
+    return list(table(["label", "predicted from this probability on"], rows))
 
 
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
-def _scores(run: LoadedRun, task: str) -> list[str]:
+def _scores(run: TrainedModel, task: str) -> list[str]:
     """A line for each metric: dev, test, the interval of test, and the trivial predictors."""
     metrics = {split: run.folder.metrics.get(split, {}).get(task, {}) for split in ("dev", "test", "interval")}
     split = "test" if metrics["test"] else "dev"
@@ -135,18 +132,17 @@ def _scores(run: LoadedRun, task: str) -> list[str]:
         return ["The run has no scores."]
     trivial = _trivial(run.folder).get(split, {}).get(task, {})
     names = [name for name, value in metrics[split].items() if isinstance(value, int | float)]
-    lines = [f"| {' | '.join(['metric', 'dev', 'test', f'interval on {split}', *trivial])} |"]
-    lines.append("|" + "---|" * (4 + len(trivial)))
+    rows = []
     for name in names:
         interval = metrics["interval"].get(name)
-        shown = "–" if interval is None else f"{_number(interval['low'])} to {_number(interval['high'])}"
+        shown = MISSING if interval is None else f"{_number(interval['low'])} to {_number(interval['high'])}"
         values = [_number(scores.get(name)) for scores in (metrics["dev"], metrics["test"])]
         values += [shown, *(_number(own.get(name)) for own in trivial.values())]
-        lines.append(f"| {' | '.join([name, *values])} |")
+        rows.append([name, *values])
     tested = run.folder.info.get("evaluated", {}).get("test")
     explained = "Dev is the run's best evaluation, test its latest test" + (f", of {tested}" if tested else "")
     last = f"; the last columns are trivial predictors on {split}" if trivial else ""
-    return [*lines, "", f"{explained}{last}."]
+    return [*table(["metric", "dev", "test", f"interval on {split}", *trivial], rows), f"{explained}{last}."]
 
 
 def _trivial(folder: RunFolder) -> dict[str, Any]:
@@ -156,35 +152,35 @@ def _trivial(folder: RunFolder) -> dict[str, Any]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "–"
+    return f"{value:.4g}" if isinstance(value, int | float) else MISSING
 
 
-def _mixture(run: LoadedRun) -> Iterator[str]:
+def _mixture(run: TrainedModel) -> Iterator[str]:
     """The tasks of the mixture, and the share of the steps that each had."""
     shares: dict[str, float] = {}
     for record in _records(run.folder, "metrics.jsonl"):
         for name, value in record["metrics"].items():
             if name.startswith("data/") and name.endswith("/rate"):
                 shares[name.split("/")[1]] = value
-    yield "| task | head | rate | share of the steps | loss weight |"
-    yield "|---|---|---|---|---|"
-    for name, spec in run.trained.tasks.items():
+    rows = []
+    for name, spec in run.trained_mixture.tasks.items():
         rate = "by size" if spec.rate is None else f"{spec.rate:g}"
-        yield f"| {name} | {spec.head} | {rate} | {_number(shares.get(name))} | {spec.loss_weight:g} |"
+        rows.append((name, spec.head, rate, _number(shares.get(name)), f"{spec.loss_weight:g}"))
+    yield from table(["task", "head", "rate", "share of the steps", "loss weight"], rows)
 
 
-def _data(run: LoadedRun) -> list[str]:
+def _data(run: TrainedModel) -> list[str]:
     """A line for each task and split that the run has recorded: rows and fingerprint."""
     recorded: dict[str, dict[str, dict[str, Any]]] = {}
     for record in _records(run.folder, "datasets.jsonl"):
         recorded.setdefault(record["name"], {})[record["split"]] = record
-    lines = ["| task | reader | licence | split | rows | fingerprint |", "|---|---|---|---|---|---|"]
-    for name, spec in run.trained.tasks.items():
-        about = f"{name} | {hub_data(spec.data) or spec.data.reader} | {spec.data.licence or 'not stated'}"
-        splits = recorded.get(name) or {"–": {"rows": "–", "fingerprint": "–"}}
-        for split, record in splits.items():
-            lines.append(f"| {about} | {split} | {record['rows']} | {record['fingerprint'][:16]} |")
-    return [*lines, "", "A fingerprint is the start of a hash of all rows, as `mtl check` shows it."]
+    rows = []
+    for name, spec in run.trained_mixture.tasks.items():
+        about = (name, hub_data(spec.data) or spec.data.reader, spec.data.licence or "not stated")
+        splits = recorded.get(name) or {MISSING: {"rows": MISSING, "fingerprint": MISSING}}
+        rows += [(*about, split, record["rows"], record["fingerprint"][:16]) for split, record in splits.items()]
+    header = ["task", "reader", "licence", "split", "rows", "fingerprint"]
+    return [*table(header, rows), "A fingerprint is the start of a hash of all rows, as `mtl check` shows it."]
 
 
 def _records(folder: RunFolder, name: str) -> Iterator[dict[str, Any]]:
@@ -198,7 +194,7 @@ def _records(folder: RunFolder, name: str) -> Iterator[dict[str, Any]]:
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-def _limits(run: LoadedRun, export: TaskExport) -> Iterator[str]:
+def _limits(run: TrainedModel, export: TaskExport) -> Iterator[str]:
     if export.form.auto_class == TOKENS:
         yield from _token_limits(export)
     else:
@@ -207,7 +203,7 @@ def _limits(run: LoadedRun, export: TaskExport) -> Iterator[str]:
             yield "`mtl predict` finds and marks mentions itself, and cuts a long text around them."
     if export.form.problem_type != "regression":
         yield _of_probabilities(export.temperature)
-    precision = checkpoint_precision(run.checkpoint)
+    precision = run.precision
     if precision not in ("32-true", "64-true"):
         yield f"The run computes in {precision} and this model in fp32, so numbers differ in the third digit."
     yield "Scores hold for texts like those of the data above. Test the model on your own texts before you rely on it."
@@ -237,8 +233,11 @@ def _token_limits(export: TaskExport) -> Iterator[str]:
             " begin with the blank before it."
         )
     yield (
-        "The score of an entity is the mean probability of its tokens in `pipeline`, and the geometric mean over its"
-        " words in `mtl predict`, to which `mtl calibrate` refers."
+        "The score of an entity is the mean probability of its tokens in `pipeline`, and the mean over its words in"
+        " `mtl predict`, where it becomes the geometric mean once `mtl calibrate` has calibrated the task."
+        if export.temperature == 1
+        else "The score of an entity is the mean probability of its tokens in `pipeline`, and the geometric mean over"
+        " its words in `mtl predict`, to which the calibration refers."
     )
     if export.form.strict:
         yield "A tag I- that follows no B- begins an entity in `pipeline`; `mtl predict` ignores it, as it was trained."

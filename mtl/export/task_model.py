@@ -15,10 +15,10 @@ from torch import Tensor
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_config
 from mtl.export.evaluation_results import evaluation_results
-from mtl.export.loaded_run import LoadedRun, load_run, require_empty
 from mtl.export.task_card import task_card
 from mtl.export.task_forms import PREDICT, TOKENS, HeadPlace, TaskExport, TaskForm, calibrated, form_of
-from mtl.files import make_folder, whole_folder, write_text
+from mtl.files import make_folder, require_empty, whole_folder, write_text
+from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
 
 TOLERANCE = 1e-4
@@ -72,7 +72,7 @@ def export_tasks(run: str | Path, folder: str | Path, tasks: Sequence[str] = ())
     """
     folder, tasks = Path(folder), list(dict.fromkeys(tasks))
     require_empty(folder)
-    loaded = load_run(run)
+    loaded = TrainedModel(run)
     _require(tasks, loaded)
     exports, problems = _exports(loaded, tasks or list(loaded.mixture.tasks))
     if problems and (tasks or not exports):
@@ -86,28 +86,28 @@ def export_tasks(run: str | Path, folder: str | Path, tasks: Sequence[str] = ())
     return ExportedTasks(loaded.checkpoint, written, problems)
 
 
-def _require(tasks: Sequence[str], loaded: LoadedRun) -> None:
+def _require(tasks: Sequence[str], loaded: TrainedModel) -> None:
     known = loaded.mixture.tasks
     unknown = [name for name in tasks if name not in known]
     if unknown:
         raise InputError([Problem("--task", f"There is no task '{n}'.", did_you_mean(n, known)) for n in unknown])
 
 
-def _exports(loaded: LoadedRun, tasks: Sequence[str]) -> tuple[list[TaskExport], list[Problem]]:
+def _exports(loaded: TrainedModel, tasks: Sequence[str]) -> tuple[list[TaskExport], list[Problem]]:
     """The tasks that a class can hold, and the problems of the others."""
     found: list[TaskExport] = []
     problems: list[Problem] = []
     for task in tasks:
         try:
             export = _export(loaded, task)
-            _model(loaded, export)  # it is made anew to be written, so that one is in memory at a time
+            _model(loaded, export)  # it is made again to be written, so that one is in memory at a time
             found.append(export)
         except InputError as error:
             problems += error.problems
     return found, problems
 
 
-def _export(loaded: LoadedRun, task: str) -> TaskExport:
+def _export(loaded: TrainedModel, task: str) -> TaskExport:
     spec, tokenizer = loaded.mixture.tasks[task], loaded.tokenizer
     head = loaded.module.head(task)
     form = form_of(head, HeadPlace(task, spec.options, loaded.module.encoder.config))
@@ -131,7 +131,7 @@ def _strategy(tokenizer: Any, form: TaskForm) -> str | None:
     return "first" if getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None) else "simple"
 
 
-def _model(loaded: LoadedRun, export: TaskExport) -> Any:
+def _model(loaded: TrainedModel, export: TaskExport) -> Any:
     """The model of transformers.
 
     Raises:
@@ -174,7 +174,7 @@ def _describe(config: Any, export: TaskExport) -> None:
     config.biomtl = export.settings()
 
 
-def _difference(loaded: LoadedRun, form: TaskForm, model: Any) -> float:
+def _difference(loaded: TrainedModel, form: TaskForm, model: Any) -> float:
     """The largest difference between the logits of the class and ours, on two sequences of random tokens.
 
     It is a share of the largest logit if that is above 1.
@@ -193,7 +193,7 @@ def _difference(loaded: LoadedRun, form: TaskForm, model: Any) -> float:
     return float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1))
 
 
-def _write(loaded: LoadedRun, export: TaskExport, folder: Path) -> str:
+def _write(loaded: TrainedModel, export: TaskExport, folder: Path) -> str:
     """Writes a folder, and gives the name of the class."""
     model = _model(loaded, export)
     with whole_folder(folder) as part:

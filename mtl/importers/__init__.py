@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from heads import Entity, Row
 from mtl.hashed_ids import shown_id
+from mtl.messages import counted
 from mtl.problems import InputError, Problem, did_you_mean
 
 DECIDES_RESULTS = False
@@ -114,7 +115,7 @@ class Importer(ABC):
         if ids:
             more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
             listed = ", ".join(map(shown_id, ids[:SHOWN_IDS]))
-            broken = f"Broken by {len(ids)} row{'' if len(ids) == 1 else 's'}: {listed}{more}."
+            broken = f"Broken by {counted(len(ids), 'row')}: {listed}{more}."
             self.problems.append(Problem(str(self.path), f"{rule}. {broken}"))
 
     def place(self, line: int) -> str:

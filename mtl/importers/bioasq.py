@@ -13,8 +13,6 @@ from mtl.problems import Problem
 from mtl.readers._columns import MalformedError
 from mtl.readers._json import parse_json
 
-DECIDES_RESULTS = False
-
 _FILE = 'a file must be a JSON object with a list of "questions"'
 
 

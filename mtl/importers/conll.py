@@ -10,8 +10,6 @@ from heads._tags import to_spans
 from mtl.importers import FoundRow, Importer
 from mtl.redaction import shown
 
-DECIDES_RESULTS = False
-
 MARK = "-DOCSTART-"
 """First column of a line that starts a document."""
 

@@ -12,8 +12,6 @@ from mtl.hashed_ids import quoted_id
 from mtl.importers import FoundRelation, FoundRow, Importer
 from mtl.readers import OFFSET
 
-DECIDES_RESULTS = False
-
 _OFFSETS = re.compile(rf"{OFFSET}-{OFFSET}(?:;{OFFSET}-{OFFSET})*")
 
 _KINDS = {False: "SENTENCE|START-END|TEXT|TYPE", True: "SENTENCE|E1|E2|0 or 1|TYPE"}

@@ -10,8 +10,6 @@ from mtl.importers import Argument, FoundAttribute, FoundRelation, FoundRow, Imp
 from mtl.readers._columns import MalformedError
 from mtl.readers._json import parse_json
 
-DECIDES_RESULTS = False
-
 _RULE = "a line must be an object with `id` and a prediction of the task"
 
 _ANSWER = ("label", "labels", "scores", "value")

@@ -9,8 +9,6 @@ from mtl.importers import FoundRelation, FoundRow, Importer
 from mtl.problems import Problem
 from mtl.readers.pubtator import Pubtator
 
-DECIDES_RESULTS = False
-
 
 class PubtatorImporter(Importer):
     """Documents with title, abstract, mentions and relations between concepts, as the reader `pubtator` reads them.

@@ -9,6 +9,7 @@
 - `input_job`: which rows of an input tasks can predict, and where the mentions that they need come from.
 - `output_records`: decoded predictions in the form in which they are written.
 - `unfinished`: what an interrupted prediction leaves, so that it can be resumed.
+- `trained_model`: the mixture, heads, weights and calibration of a checkpoint.
 - `predictor`: the checkpoint of a run, loaded once, which predicts any number of inputs.
 - `predicting`: predicts a whole input with a checkpoint, and writes the predictions.
 - `one_device`: the trainer of predictions and of scores of finished runs.
@@ -23,6 +24,8 @@
 Next: `mtl.serving`, `mtl.study` and `mtl.commands`.
 """
 
+DECIDES_RESULTS = False
+
 __all__ = [
     "calibrating",
     "cross_evaluation",
@@ -33,5 +36,6 @@ __all__ = [
     "predicting",
     "predictor",
     "systems",
+    "trained_model",
     "weak_agreement",
 ]

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from mtl.data.examples import SplitData
     from mtl.prediction.finished_run import FinishedRun
 
-DECIDES_RESULTS = False
-
 
 def calibrate(run: FinishedRun, tasks: Sequence[str] | None = None) -> dict[str, TaskCalibration]:
     """Fits the temperature of tasks on dev, and measures probabilities on test before and after.
@@ -55,7 +53,7 @@ def calibrate(run: FinishedRun, tasks: Sequence[str] | None = None) -> dict[str,
     if problems:
         raise InputError(problems)
     found = {name: _calibrated(run, name) for name in names}
-    save_calibration(run.folder, run.checkpoint, found)
+    save_calibration(run.folder, run.model.checkpoint, found)
     run.folder.write_metrics("calibration", {name: one.metrics() for name, one in found.items()})
     _track(run, found)
     return found

@@ -1,4 +1,4 @@
-"""Scores a task of a finished run on another corpus, beside trivial predictors fitted on the run's own training data.
+"""Scores a task of a finished run on another corpus, next to trivial predictors fitted on the run's own training data.
 
 The result is kept in the folder of the run, apart from the run's own scores:
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from mtl.data.examples import SplitData
     from mtl.evaluation.evaluator import TaskResult
     from mtl.evaluation.surfaces import SurfaceScores
-
-DECIDES_RESULTS = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
     surfaces = surface_scores(head, train.rows, content.rows, scored.predictions)
     named = {} if surfaces is None else {task: surfaces}
     result = with_surfaces({task: scored.result}, named)[task]
-    frozen = FrozenBaseline(run.trained_mixture, run.trainer.strategy.root_device)
+    frozen = FrozenBaseline(run.model.trained_mixture, run.trainer.strategy.root_device)
     own = {"train": train, **({"dev": run.split(task, "dev")} if head.is_tuned else {})}
     data = {task: {**own, "corpus": content}}
     found = CrossScores(
@@ -125,7 +123,7 @@ def evaluate_on(run: FinishedRun, task: str, corpus: Corpus, split: str = "test"
         shared=tuple(shared_with_train(_rows(task, train, corpus.name, split, content), corpus.name)),
         surfaces=surfaces,
         record={
-            "checkpoint": run.checkpoint.name,
+            "checkpoint": run.model.checkpoint.name,
             "data": corpus.data.model_dump(mode="json", exclude_none=True),
             "fingerprint": content.row_summary.fingerprint,
         },

@@ -1,4 +1,4 @@
-"""Scores tasks that relate or label mentions on test with predicted mentions, beside the scores on gold mentions."""
+"""Scores tasks that relate or label mentions on test with predicted mentions, next to the scores on gold mentions."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mtl.distributed import gather, rank, world_size
 from mtl.evaluation.counts_files import write_counts
 from mtl.evaluation.evaluator import TaskResult
 from mtl.evaluation.strict import strict_concept_counts, strict_counts, strict_report, strict_scores
+from mtl.messages import say
 from mtl.prediction.mentions import (
     ConceptLexicon,
     MentionInput,
@@ -29,15 +30,12 @@ from mtl.prediction.mentions import (
 )
 from mtl.prediction.pipeline import Pipeline
 from mtl.problems import InputError, Problem
-from mtl.tracking.checkpoint_folder import say
 from mtl.training.checkpoints import TrainedRows
 
 if TYPE_CHECKING:
     from mtl.data.examples import SplitData
     from mtl.tracking.run_folder import RunFolder
     from mtl.training.module import MultiTaskModule
-
-DECIDES_RESULTS = False
 
 SPLIT = "test"
 

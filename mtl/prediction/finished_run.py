@@ -16,29 +16,24 @@ from heads import Example, Head, Prediction, Row
 from mtl.batching.batch import Batch
 from mtl.batching.data_module import MixtureData
 from mtl.batching.loaders import EvaluationLoader
-from mtl.calibration.saved import calibration_of, temperatures
 from mtl.data.examples import SplitData, prepare
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
 from mtl.log_filters import quiet_lightning
 from mtl.prediction.one_device import available_precision, one_device_trainer
+from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.tracking.run_folder import RunFolder
-from mtl.training.assembly import build_heads, build_module
-from mtl.training.checkpoints import checkpoint_mixture, checkpoint_precision, located, read_checkpoint
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from mtl.config.mixture import DataSpec
     from mtl.evaluation.evaluator import TaskResult
-    from mtl.training.module import MultiTaskModule
-
-DECIDES_RESULTS = False
 
 
 class RowOutputs(NamedTuple):
-    """A row with its examples and what its head put out for each of them."""
+    """A row with its examples and the head's outputs for each of them."""
 
     row: Row
     examples: list[Example]
@@ -65,11 +60,8 @@ class FinishedRun:
 
     def __init__(self, run: str | Path, trainer: Mapping[str, Any] | None = None) -> None:
         self.folder = RunFolder.open(run)
-        name = self.folder.saved.selected if Path(run).is_dir() else Path(run)
-        self.checkpoint = self.folder.resolve_checkpoint(name)
-        self.trained_mixture = checkpoint_mixture(self.checkpoint)
-        """The mixture with the encoder that the training started from, which may not be on this machine."""
-        self.mixture = located(self.trained_mixture, self.checkpoint)
+        self.model = TrainedModel(run)
+        self.mixture = self.model.mixture
         self._options = dict(trainer or {})
 
     def require(self, task: str) -> None:
@@ -83,11 +75,11 @@ class FinishedRun:
 
     def head(self, task: str) -> Head:
         """The trained head of a task."""
-        return self._module.head(task)
+        return self.model.module.head(task)
 
     def temperature(self, task: str) -> float:
         """By what the logits of a task are to be divided: 1 unless `mtl calibrate` has calibrated this checkpoint."""
-        return temperatures(self._calibration).get(task, 1.0)
+        return self.model.temperatures.get(task, 1.0)
 
     def split(self, task: str, split: str, data: DataSpec | None = None) -> SplitData:
         """A split, encoded for a task of the run.
@@ -108,7 +100,7 @@ class FinishedRun:
             raise InputError(Problem("--split", f"{whose} has no split '{split}'.", did_you_mean(split, known)))
         mixture = self.mixture.only([task])
         mixture = mixture.model_copy(update={"tasks": {task: spec.model_copy(update={"same_rows_as": None})}})
-        return prepare(mixture, {task: self.head(task)}, self._tokenizer, splits=(split,))[task][split]
+        return prepare(mixture, {task: self.head(task)}, self.model.tokenizer, splits=(split,))[task][split]
 
     def score(self, task: str, content: SplitData) -> Scored:
         """The scores and predictions of a task.
@@ -121,16 +113,17 @@ class FinishedRun:
             InputError: The device ran out of memory.
         """
         loader = self._loader(task, content)
-        with TemporaryDirectory() as folder, quiet_lightning(), self._module.memory.problems():
-            self._module.predictions_folder = Path(folder)
+        module = self.model.module
+        with TemporaryDirectory() as folder, quiet_lightning(), module.memory.problems():
+            module.predictions_folder = Path(folder)
             try:
-                self.trainer.test(self._module, dataloaders=loader, verbose=False)
-                assert self._module.kept is not None
-                predictions = dict(self._module.kept.records(task))
+                self.trainer.test(module, dataloaders=loader, verbose=False)
+                assert module.kept is not None
+                predictions = dict(module.kept.records(task))
             finally:
-                if self._module.kept is not None:
-                    self._module.kept.discard()
-        return Scored(self._module.results["test"][task], predictions)
+                if module.kept is not None:
+                    module.kept.discard()
+        return Scored(module.results["test"][task], predictions)
 
     def outputs(self, task: str, content: SplitData) -> Iterator[RowOutputs]:
         """What the head puts out for each row that has examples, which keep their gold.
@@ -145,8 +138,8 @@ class FinishedRun:
         collector = _Outputs(task)
         self.trainer.callbacks.append(collector)  # type: ignore[attr-defined]
         try:
-            with quiet_lightning(), self._module.memory.problems():
-                self.trainer.predict(self._module, self._loader(task, content), return_predictions=False)
+            with quiet_lightning(), self.model.module.memory.problems():
+                self.trainer.predict(self.model.module, self._loader(task, content), return_predictions=False)
         finally:
             self.trainer.callbacks.remove(collector)  # type: ignore[attr-defined]
         for number, pairs in sorted(collector.pairs.items()):
@@ -156,33 +149,13 @@ class FinishedRun:
     @cached_property
     def trainer(self) -> pl.Trainer:
         """The trainer that evaluates, in the precision of the training if the device has it."""
-        precision = available_precision(
-            checkpoint_precision(self.checkpoint), str(self._options.get("accelerator", "auto"))
-        )
+        precision = available_precision(self.model.precision, str(self._options.get("accelerator", "auto")))
         return one_device_trainer({"precision": precision, **self._options})
 
     def _loader(self, task: str, content: SplitData) -> EvaluationLoader:
-        data = MixtureData(self.mixture.only([task]), {task: self.head(task)}, self._tokenizer)
+        data = MixtureData(self.mixture.only([task]), {task: self.head(task)}, self.model.tokenizer)
         data.tasks = {task: {"test": content}}
         return EvaluationLoader(data, "test")
-
-    @cached_property
-    def _calibration(self) -> dict[str, Any]:
-        return calibration_of(self.checkpoint)
-
-    @cached_property
-    def _module(self) -> MultiTaskModule:
-        module = build_module(self.mixture, weights=False, built=self._built)
-        module.load_state_dict(read_checkpoint(self.checkpoint)["state_dict"])
-        return module
-
-    @property
-    def _tokenizer(self) -> Any:
-        return self._built[1]
-
-    @cached_property
-    def _built(self) -> Any:
-        return build_heads(self.mixture)
 
 
 class _Outputs(Callback):

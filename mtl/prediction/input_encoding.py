@@ -11,8 +11,6 @@ from mtl.problems import InputError
 from mtl.readers import checked_encoding
 from mtl.readers._storage import Storage
 
-DECIDES_RESULTS = False
-
 UTF_8 = "utf-8"
 
 _BLOCK = 1 << 20

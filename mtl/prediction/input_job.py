@@ -13,16 +13,14 @@ from mtl.config.mixture import TaskSpec
 from mtl.data.row_problems import shown_rule
 from mtl.data.sentence_spans import has_several_sentences, reads_sentences
 from mtl.hashed_ids import shown_id
+from mtl.messages import counted, say
 from mtl.prediction.inputs import Input, InputRow
 from mtl.prediction.mentions import Sources, find_sources, parse_choices
 from mtl.prediction.row_fitting import as_read_by, lacks_mentions
 from mtl.problems import InputError, Problem
 from mtl.readers import bad_row_problems
-from mtl.tracking.checkpoint_folder import say
 from mtl.training.checkpoints import TrainedRows
 from mtl.writers import PredictedRow
-
-DECIDES_RESULTS = False
 
 LISTED = 20
 """Number of problems with rows that are listed; further ones are only counted."""
@@ -120,7 +118,7 @@ class InputJob:
         for refusal in _few(refusals):
             say(str(refusal))
         if refusals:
-            say(f"{len(bad_rows) + len(skipped)} bad rows are skipped.")
+            say(f"Skipped {counted(len(bad_rows) + len(skipped), 'bad row')}.")
         self._find_sources(sorted(lacking))
         notes = (*self._source.notes, *_notes_on_ids(num_numbered), *self._notes_on_sentences(undivided))
         return AcceptedInput(num_rows - len(skipped), frozenset(skipped), tuple(carried), tuple(texts), notes)
@@ -138,7 +136,7 @@ class InputJob:
         types = self._types_looked_for() if self._source.carries_texts else {}
         for one, made in zip(rows, predictions, strict=True):
             found = {name: {**task, **types.get(name, {})} for name, task in made.items()} if types else made
-            words = getattr(one.row, "words", None)
+            words = one.row.words if isinstance(one.row, SpanRow) else None
             yield PredictedRow(one.row.id, one.row.document, one.row.text, found, one.carried, one.title_end, words)
 
     def _types_looked_for(self) -> dict[str, dict[str, list[str]]]:
@@ -171,7 +169,7 @@ class InputJob:
 
     def _notes_on_sentences(self, undivided: Mapping[str, int]) -> Iterator[str]:
         for name, number in undivided.items():
-            texts = f"{number} text{'' if number == 1 else 's'} without sentences"
+            texts = f"{counted(number, 'text')} without sentences"
             if self._kinds.in_sentences.get(name):
                 yield f"The task '{name}' learned from single sentences, so {texts} will be divided into sentences."
             else:

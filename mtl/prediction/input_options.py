@@ -9,8 +9,6 @@ from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import checked_encoding
 from mtl.readers._mentions import Offsets
 
-DECIDES_RESULTS = False
-
 USED_BY = {
     "encoding": ("jsonl", "table", "text", "pubtator", "bioc"),
     "delimiter": ("table",),

@@ -31,8 +31,6 @@ from mtl.readers.jsonl import Jsonl
 from mtl.readers.pubtator import Pubtator
 from mtl.readers.table import Table
 
-DECIDES_RESULTS = False
-
 FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

@@ -11,8 +11,6 @@ import numpy as np
 from mtl.calibration.abstention import COVERAGES, prediction_sets
 from mtl.problems import InputError, Problem
 
-DECIDES_RESULTS = False
-
 
 def set_quantiles(
     calibration: Mapping[str, Any], tasks: Sequence[str], coverage: float | None, output: Path | None

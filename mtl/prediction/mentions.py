@@ -11,8 +11,6 @@ from heads import Entity, Head, Prediction, Relation, SpanRow
 from mtl.evaluation.surfaces import WORD
 from mtl.problems import InputError, Problem, did_you_mean
 
-DECIDES_RESULTS = False
-
 Sources = dict[str, tuple[str, ...]]
 """The entity tasks that find the mentions of each task that reads mentions."""
 

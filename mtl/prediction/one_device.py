@@ -13,8 +13,6 @@ from pytorch_lightning.callbacks import Callback
 from mtl.problems import InputError, Problem
 from mtl.training.precision import precision_problems
 
-DECIDES_RESULTS = False
-
 
 def one_device_trainer(given: Mapping[str, Any], callbacks: Sequence[Callback] = ()) -> pl.Trainer:
     """A trainer without checkpoints, loggers and Lightning's progress bar, which counts batches.

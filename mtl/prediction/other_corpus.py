@@ -16,8 +16,6 @@ from mtl.problems import InputError, Problem, did_you_mean
 if TYPE_CHECKING:
     from mtl.config.mixture import DataSpec, Mixture, TaskSpec
 
-DECIDES_RESULTS = False
-
 FindTask = Callable[[str], "TaskSpec | None"]
 """Finds a task by its name, for example among those of the suites; None if there is none."""
 
@@ -68,7 +66,7 @@ def other_corpus(
         task: Name of the task.
         on: Name of another task of the mixture, a task file, a YAML file with `data` and perhaps `labels`, or the name
             of a task that `find` knows.
-        names: New name of each label of the corpus that the run calls otherwise.
+        names: Name in the run of each label that has another name in the corpus.
         find: Finds tasks that are neither files nor tasks of the mixture.
 
     Raises:

@@ -13,9 +13,6 @@ from mtl.importers import Argument, FoundRelation, FoundRow, Importer, importer_
 from mtl.problems import InputError
 from mtl.redaction import shown
 
-DECIDES_RESULTS = False
-
-
 Typed = TypeVar("Typed", Entity, FoundRelation)
 
 
@@ -52,7 +49,7 @@ def import_predictions(
         task: Name of the task.
         head: Its head; its weights do not matter.
         rows: The gold rows of the split, in their order.
-        names: Label of the task for labels that the file calls otherwise; the task's own labels are known.
+        names: Label of the task for each label with another name in the file; the task's own labels are known.
         ignored: Types of mentions and relations of the file that are not read.
         format: Name of the format; None decides by the suffix.
         lenient: Whether tags that do not follow their scheme make mentions too.

@@ -8,8 +8,6 @@ from typing import Any
 from heads import Entity, Prediction, Row, SpanRow
 from mtl.prediction.mentions import SAME_TEXT
 
-DECIDES_RESULTS = False
-
 Scores = Mapping[tuple[int, int, str], float]
 """The scores of predicted mentions by start, end and type."""
 

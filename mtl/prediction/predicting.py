@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from heads import Head
 from mtl.data.reading import read_rows
 from mtl.data.store import Store
+from mtl.messages import say
 from mtl.prediction.input_job import AcceptedInput, InputJob
 from mtl.prediction.input_options import InputOptions
 from mtl.prediction.inputs import Given, OwnRows
@@ -18,10 +19,7 @@ from mtl.prediction.pipeline import CHUNK
 from mtl.prediction.predictor import Predictor, task_names
 from mtl.prediction.unfinished import Progress, writing
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.tracking.checkpoint_folder import say
 from mtl.writers import PredictionWriter, writer_class
-
-DECIDES_RESULTS = False
 
 
 class Shard(NamedTuple):
@@ -127,7 +125,7 @@ def predict(
     share = Shard.parse(shard) if isinstance(shard, str) else shard
     target = None if output is None else Path(output)
     make_writer = None if target is None else _check_output(target, long=long)
-    quantiles = set_quantiles(predictor.calibration, names, coverage, target)
+    quantiles = set_quantiles(predictor.model.calibration, names, coverage, target)
     written = InputOptions(input_format, encoding, delimiter, quoting, offsets)
     source = replace(predictor.open(rows, names, written), carries_texts=with_text)
     job = predictor.job(source, names, mentions)
@@ -144,12 +142,12 @@ def predict(
         with predictor.memory_problems():
             _say_cut(predictor.run(job, accepted, wanted, records.extend, quantiles), len(wanted))
             return [row.to_dict() for row in job.predicted(accepted, wanted, records)]
-    path, options = predictor.checkpoint, sorted(predictor.options.items(), key=str)
+    path, options = predictor.model.checkpoint, sorted(predictor.options.items(), key=str)
     signature = {
         "checkpoint": [path.name, path.stat().st_size, path.stat().st_mtime_ns],
         "input": source.digest(),
         "tasks": names,
-        "calibration": [sorted(predictor.temperatures.items()), sorted(quantiles.items())],
+        "calibration": [sorted(predictor.model.temperatures.items()), sorted(quantiles.items())],
         "options": [job.sources, source.format, source.options, source.is_own, on_bad_row, share, options, CHUNK],
     }
     with Progress(target, signature, resume=resume, every=CHUNK) as progress, predictor.memory_problems():
@@ -168,10 +166,10 @@ def predict(
 
 
 def _say_cut(cut: Mapping[str, int], num_rows: int) -> None:
-    """Says which tasks did not read all of the texts."""
+    """Says which tasks truncated texts."""
     for name, number in cut.items():
         if number:
-            say(f"The task '{name}' read {number} of {num_rows} texts up to its max_length only.")
+            say(f"The task '{name}' truncated {number} of {num_rows} texts at max_length.")
 
 
 def split_rows(checkpoint: str | Path, task: str, split: str) -> OwnRows:

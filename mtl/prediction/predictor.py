@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm.auto import tqdm
 
-from heads import Head
 from mtl.batching.batch import Batch
-from mtl.calibration.saved import calibration_of, temperatures
 from mtl.config import components
 from mtl.config.mixture import Mixture, TaskSpec
 from mtl.log_filters import quiet_lightning
@@ -30,24 +27,9 @@ from mtl.prediction.label_sets import set_quantiles, with_set
 from mtl.prediction.one_device import available_precision, one_device_trainer
 from mtl.prediction.output_records import as_record
 from mtl.prediction.pipeline import Decoded, Pipeline
+from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.tracking.checkpoint_file import damage
-from mtl.tracking.run_folder import RunFolder
-from mtl.training.assembly import build_heads, build_module
-from mtl.training.checkpoints import (
-    TrainedRows,
-    checkpoint_mixture,
-    checkpoint_precision,
-    located,
-    read_checkpoint,
-    trained_rows,
-)
 from mtl.writers import PredictedRow
-
-if TYPE_CHECKING:
-    from mtl.training.module import MultiTaskModule
-
-DECIDES_RESULTS = False
 
 Take = Callable[[Iterable[dict[str, Any]]], None]
 """Takes the records of the next finished rows."""
@@ -68,17 +50,17 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: str | Path, trainer: Mapping[str, Any] | None = None) -> None:
-        self.checkpoint = _checkpoint_file(checkpoint)
-        self.mixture = located(checkpoint_mixture(self.checkpoint), self.checkpoint)
+        self.model = TrainedModel(checkpoint)
+        self.mixture = self.model.mixture
         given = dict(trainer or {})
-        trained = checkpoint_precision(self.checkpoint)
+        trained = self.model.precision
         self.options = {"precision": available_precision(trained, str(given.get("accelerator", "auto"))), **given}
         """Options of Lightning's trainer."""
         self._lock = RLock()
 
     def load(self) -> None:
         """Loads the weights now instead of at the first prediction."""
-        self._module.eval()
+        _ = self.model.module
 
     def predict(
         self,
@@ -106,7 +88,7 @@ class Predictor:
             names = task_names(self.mixture, tasks)
             job = self.job(self.open(rows, names), names, mentions)
             accepted = job.check(skips=on_bad_row == "skip")
-            quantiles = set_quantiles(self.calibration, names, coverage, None)
+            quantiles = set_quantiles(self.model.calibration, names, coverage, None)
             return [row.to_dict() for row in self.found(job, accepted, range(accepted.num_rows), quantiles)]
 
     def open(
@@ -126,9 +108,9 @@ class Predictor:
             names: Names of the tasks.
             mentions: As in `predict`.
         """
-        heads = {name: self.heads[name] for name in names}
+        heads = {name: self.model.heads[name] for name in names}
         specs = self.mixture.tasks
-        return InputJob(source, heads, kinds=self._kinds, choices=mentions, all_heads=self.heads, specs=specs)
+        return InputJob(source, heads, kinds=self.model.rows, choices=mentions, all_heads=self.model.heads, specs=specs)
 
     def found(
         self, job: InputJob, accepted: AcceptedInput, wanted: range, quantiles: Mapping[str, float] | None = None
@@ -148,7 +130,7 @@ class Predictor:
         *,
         done: int | None = None,
     ) -> Mapping[str, int]:
-        """Predicts rows of a checked input, and returns how many of them each task read cut at its maximum length.
+        """Predicts rows of a checked input, and returns how many of them each task truncated at its maximum length.
 
         Args:
             job: The input and its tasks.
@@ -156,17 +138,17 @@ class Predictor:
             wanted: Numbers of the rows.
             take: Takes the records of the next rows.
             quantiles: The conformal quantile of each task that gets sets of labels.
-            done: Number of wanted rows that were predicted earlier, for a bar of progress; None shows none.
+            done: Number of wanted rows that were predicted earlier, for the progress bar; None disables it.
         """
         remaining = (one.row for one in islice(job.rows(accepted), wanted.start + (done or 0), wanted.stop))
         with self._lock:
-            live = {name: self._module.head(name) for name in job.heads}
-            options: Any = {"sources": job.sources, "temperatures": self.temperatures, "completes": job.completes}
-            pipeline = Pipeline(remaining, live, self.tokenizer, self.mixture, self._kinds, **options)
+            live = {name: self.model.module.head(name) for name in job.heads}
+            options: Any = {"sources": job.sources, "temperatures": self.model.temperatures, "completes": job.completes}
+            pipeline = Pipeline(remaining, live, self.model.tokenizer, self.mixture, self.model.rows, **options)
             bar = tqdm(initial=done or 0, total=len(wanted), unit="row", desc="predict", disable=done is None)
             collector = _Collector(pipeline, take, job.names, quantiles or {}, bar)
             trainer = one_device_trainer(self.options, [collector])
-            trainer.predict(self._module, _PipelineLoader(pipeline), return_predictions=False)
+            trainer.predict(self.model.module, _PipelineLoader(pipeline), return_predictions=False)
         return pipeline.num_cut
 
     def memory_problems(self) -> AbstractContextManager[None]:
@@ -175,54 +157,15 @@ class Predictor:
         `run` does not do this itself, because a server must not answer that the request is wrong. The context raises
         InputError.
         """
-        return self._module.memory.problems()
+        return self.model.module.memory.problems()
 
     def num_texts(self, task: str) -> int | None:
         """Number of texts of each row on which a task was trained; None if it was both, or is not known."""
-        return self._kinds.num_texts.get(task)
+        return self.model.rows.num_texts.get(task)
 
     def fitting(self, names: Iterable[str], num_texts: int) -> list[str]:
         """The tasks, of some, that were trained on rows of this number of texts; those of which it is not known too."""
         return [name for name in names if self.num_texts(name) in (None, num_texts)]
-
-    @cached_property
-    def calibration(self) -> dict[str, Any]:
-        """The calibration of each task that `mtl calibrate` has calibrated, for this checkpoint."""
-        return calibration_of(self.checkpoint)
-
-    @property
-    def temperatures(self) -> dict[str, float]:
-        """The temperature of each calibrated task."""
-        return temperatures(self.calibration)
-
-    @property
-    def heads(self) -> dict[str, Head]:
-        """The head of each task, without trained weights until the first prediction."""
-        heads: dict[str, Head] = self._built[0]
-        return heads
-
-    @property
-    def tokenizer(self) -> Any:
-        """Tokenizer of the encoder."""
-        return self._built[1]
-
-    @cached_property
-    def _built(self) -> Any:
-        return build_heads(self.mixture)
-
-    @cached_property
-    def _content(self) -> dict[str, Any]:
-        return read_checkpoint(self.checkpoint)
-
-    @cached_property
-    def _kinds(self) -> TrainedRows:
-        return trained_rows(self._content)
-
-    @cached_property
-    def _module(self) -> MultiTaskModule:
-        module = build_module(self.mixture, weights=False, built=self._built)
-        module.load_state_dict(self._content["state_dict"])
-        return module
 
 
 class _Collector(Callback):
@@ -308,17 +251,3 @@ def task_names(mixture: Mixture, tasks: Sequence[str] | None = None) -> list[str
 
 def _is_self_supervised(spec: TaskSpec) -> bool:
     return bool(components.find("head", spec.head, "head").self_supervised)
-
-
-def _checkpoint_file(checkpoint: str | Path) -> Path:
-    path = Path(checkpoint)
-    if path.is_dir():
-        folder = RunFolder.open(path)
-        return folder.resolve_checkpoint(folder.saved.selected)
-    if not path.is_file() and path.parent.is_dir() and path.parent.name == "checkpoints":
-        return RunFolder.open(path.parent).resolve_checkpoint(path)
-    if not path.is_file():
-        raise InputError(Problem(str(path), "This is neither a checkpoint file nor the folder of a run."))
-    if (found := damage(path)) is not None:
-        raise InputError(Problem(str(path), f"The file {found}."))
-    return path

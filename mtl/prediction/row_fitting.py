@@ -9,8 +9,6 @@ from mtl.data.sentence_spans import mention_hulls, reads_sentences, sentence_spa
 from mtl.prediction.mentions import MentionInput, with_concepts
 from mtl.training.checkpoints import TrainedRows
 
-DECIDES_RESULTS = False
-
 
 def as_read_by(head: Head, row: Row, trained: str | None) -> Row:
     """The row without gold, as a type that a head reads.

@@ -23,8 +23,6 @@ from mtl.problems import InputError, Problem, did_you_mean
 if TYPE_CHECKING:
     from mtl.evaluation.evaluator import TaskResult
 
-DECIDES_RESULTS = False
-
 
 @dataclass(frozen=True)
 class Gold:

@@ -9,8 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 from mtl.config.mixture import DataSpec
 
-DECIDES_RESULTS = False
-
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 """The usual delimiter of each format of text."""
 

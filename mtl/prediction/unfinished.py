@@ -1,4 +1,4 @@
-"""The finished rows of a prediction, in a private file beside its output, so that an interrupted one can be resumed."""
+"""The finished rows of a prediction, in a private file next to its output, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import IO, Any
 
 from mtl.private_files import make_private, open_private
 from mtl.problems import InputError, Problem
-
-DECIDES_RESULTS = False
 
 
 @contextmanager

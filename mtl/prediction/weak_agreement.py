@@ -21,8 +21,6 @@ from mtl.prediction.systems import FileOptions, Gold
 from mtl.problems import InputError
 from mtl.redaction import shown
 
-DECIDES_RESULTS = False
-
 
 class WeakAgreement(NamedTuple):
     """The agreement of weak labels with gold.

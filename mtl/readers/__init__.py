@@ -171,6 +171,8 @@ class Reader(ABC):
         if self.files is not None:
             found = {split: self.path / name for split, name in self.files.items()}
             missing = [(split, path) for split, path in found.items() if not self.exists(path)]
+            if missing and not self.exists(self.path):
+                raise InputError(Problem("path", f"'{self.path}' does not exist.", "Check the path."))
             if missing:
                 raise InputError([Problem(f"files.{split}", f"'{path}' does not exist.") for split, path in missing])
             return found

@@ -107,7 +107,15 @@ class Table(Reader):
             if len(values) == len(names):
                 yield from self._row(columns, dict(zip(names, values, strict=True)), source, split, number)
             else:
-                self.bad(source, number, f"a row must have {len(names)} fields", str(len(values)))
+                quotes = self._may_need_quoting(kind, values)
+                hint = " (if they are in quotes, set quoting: true)" if quotes else ""
+                self.bad(source, number, f"a row must have {len(names)} fields{hint}", str(len(values)))
+
+    def _may_need_quoting(self, kind: Format, values: Sequence[str]) -> bool:
+        return not self._has_quotes(kind) and any(value.startswith('"') or value.endswith('"') for value in values)
+
+    def _has_quotes(self, kind: Format) -> bool:
+        return kind == "csv" if self.quoting is None else self.quoting
 
     def _columns(self, names: list[str], source: Path) -> Columns:
         """The columns of a header; if it is a single one that has none of them, a delimiter inside it is named."""
@@ -138,8 +146,7 @@ class Table(Reader):
     def _records(self, source: Path, kind: Format) -> Iterator[tuple[int, list[str]]]:
         """The fields of each record with the number of its first line."""
         delimiter = self.delimiter or _DELIMITERS[kind]
-        quoting = kind == "csv" if self.quoting is None else self.quoting
-        if quoting:
+        if self._has_quotes(kind):
             return self._quoted(source, delimiter)
         return ((number, line.split(delimiter)) for number, line in self.lines(source) if line)
 
@@ -183,9 +190,8 @@ class Table(Reader):
 def _format_of(source: Path) -> Format:
     formats: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
     if source.suffix not in formats:
-        raise InputError(
-            Problem(
-                "format", f"The suffix of '{source}' does not determine its format.", "Set format: csv, tsv or parquet."
-            )
-        )
+        advice = "Set format: csv, tsv or parquet."
+        if source.suffix.casefold() in (".xlsx", ".xls", ".ods"):
+            advice = "Export the sheet as CSV in UTF-8; spreadsheets are not read."
+        raise InputError(Problem("format", f"The suffix of '{source}' does not determine its format.", advice))
     return formats[source.suffix]

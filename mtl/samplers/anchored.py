@@ -81,7 +81,7 @@ class Anchored(Sampler):
         return super().mixed_epoch(epoch, tasks_per_step)
 
     def mixed_steps_per_epoch(self, tasks_per_step: int) -> int:
-        # Every epoch draws anew which batches of the other tasks it trains; at most, all of them come from one task.
+        # Every epoch draws again which batches of the other tasks it trains; at most, all of them come from one task.
         most = max(min(size.batches, self._num_others) for name, size in self.sizes.items() if name != self.main)
         return max(math.ceil(self.steps_per_epoch(0) / tasks_per_step), self.sizes[self.main].batches, most)
 

@@ -4,6 +4,4 @@ from mlflow.models import set_model
 
 from mtl.serving.served_run import ServedRun
 
-DECIDES_RESULTS = False
-
 set_model(ServedRun())

@@ -9,8 +9,6 @@ from pathlib import Path
 from mtl.files import read_json, write_json
 from mtl.problems import InputError, Problem
 
-DECIDES_RESULTS = False
-
 ARTIFACT = "run"
 """Name in MLflow of the folder with the checkpoint and the encoder's configuration and tokenizer."""
 
@@ -40,8 +38,8 @@ def check_checksums(folder: Path) -> None:
     """
     expected = read_json(folder / FILE)
     if not expected:
-        message = "has no checksums, so it cannot be told whether it was changed."
-        raise InputError(Problem(str(folder / FILE), message, "Write the model anew with mtl serve RUN --to FOLDER."))
+        message = "has no checksums, so changes cannot be detected."
+        raise InputError(Problem(str(folder / FILE), message, "Write the model again with mtl serve RUN --to FOLDER."))
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {FILE}
     changes = dict.fromkeys(sorted(found - expected.keys()), "was added")
     for name, sha256 in expected.items():
@@ -51,7 +49,7 @@ def check_checksums(folder: Path) -> None:
         elif _sha256(path) != sha256:
             changes[name] = "was changed"
     if changes:
-        advice = "Restore the file, or write the model anew with mtl serve RUN --to FOLDER."
+        advice = "Restore the file, or write the model again with mtl serve RUN --to FOLDER."
         raise InputError(
             [Problem(str((folder / name).resolve()), f"The file {what}.", advice) for name, what in changes.items()]
         )

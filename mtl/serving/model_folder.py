@@ -32,16 +32,14 @@ import yaml
 
 from mtl.calibration.saved import FILE as CALIBRATION
 from mtl.export.hub import privacy_problems
-from mtl.export.loaded_run import checkpoint_of, require_empty
-from mtl.files import whole_folder
+from mtl.files import require_empty, whole_folder
 from mtl.prediction.predictor import Predictor, task_names
+from mtl.prediction.trained_model import checkpoint_of
 from mtl.problems import InputError, Problem
 from mtl.serving.model_files import ARTIFACT, CHECKPOINT, check_checksums, write_checksums
 from mtl.tracking.mlflow_client import default_uri, open_store, prepare_mlflow, without_password
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.checkpoints import checkpoint_mixture
-
-DECIDES_RESULTS = False
 
 REQUIRED = ("biomtl", "torch", "pytorch-lightning", "torchmetrics", "transformers", "tokenizers", "numpy", "pandas")
 """Packages that decide predictions, and the one that brings the others."""
@@ -180,8 +178,8 @@ def _options(model: ServedModel) -> Iterator[dict[str, Any]]:
     with TemporaryDirectory() as place:
         folder = Path(place, ARTIFACT)
         (folder / CHECKPOINT).parent.mkdir(parents=True)
-        shutil.copyfile(predictor.checkpoint, folder / CHECKPOINT)
-        run = predictor.checkpoint.absolute().parent.parent
+        shutil.copyfile(predictor.model.checkpoint, folder / CHECKPOINT)
+        run = predictor.model.checkpoint.absolute().parent.parent
         if (run / "encoder").is_dir():
             shutil.copytree(run / "encoder", folder / "encoder")
         if (run / CALIBRATION).is_file():
@@ -196,7 +194,7 @@ def _options(model: ServedModel) -> Iterator[dict[str, Any]]:
             ],
             **({"code_paths": [str(path) for path in brought.paths]} if brought.paths else {}),
             "model_config": {"tasks": names, "mentions": list(model.mentions), "modules": list(model.modules)},
-            "metadata": {"mixture": predictor.mixture.name, "checkpoint": predictor.checkpoint.name},
+            "metadata": {"mixture": predictor.mixture.name, "checkpoint": predictor.model.checkpoint.name},
         }
 
 

@@ -8,6 +8,7 @@ if it comes from a page, as its origin.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -18,10 +19,8 @@ from typing import Any, NamedTuple
 
 from mtl.prediction.predictor import Predictor, task_names
 from mtl.problems import InputError, Problem
-from mtl.redaction import reason
+from mtl.redaction import crash_report, reason
 from mtl.serving.request_problems import request_problems
-
-DECIDES_RESULTS = False
 
 LONGEST = 1_000_000
 """Maximum number of bytes of a request."""
@@ -84,7 +83,7 @@ class PageModel:
             InputError: The request is invalid.
         """
         row = {key: request[key] for key in ("text", "text_pair") if request.get(key)}
-        problems = [Problem(key, "must be a text.") for key, value in row.items() if not isinstance(value, str)]
+        problems = [Problem(key, "must be a string.") for key, value in row.items() if not isinstance(value, str)]
         if problems or not row.get("text", "").strip():
             raise InputError(problems or Problem("text", "must not be empty.", "Paste a text."))
         names = self._predictor.fitting(self._names, len(row))
@@ -178,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         is_ours = self.headers.get("Host") in own and (origin is None or origin in [f"http://{host}" for host in own])
         if not is_ours or self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            return _HttpAnswer.problem("Only the page of this server may ask it.", HTTPStatus.FORBIDDEN)
+            return _HttpAnswer.problem("Requests are accepted only from this server's own page.", HTTPStatus.FORBIDDEN)
         return None
 
     def _predicted(self) -> _HttpAnswer:
@@ -202,6 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         except InputError as error:
             return _HttpAnswer.of({"problems": request_problems(error)}, HTTPStatus.BAD_REQUEST)
         except Exception as error:  # the server stays up, whatever a head does
+            sys.stderr.write(crash_report(error))
             return _HttpAnswer.problem(f"The prediction failed: {reason(error)}", HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _discard(self, size: int) -> None:

@@ -7,8 +7,6 @@ import socket
 
 from mtl.problems import InputError, Problem
 
-DECIDES_RESULTS = False
-
 
 def address(host: str, port: int) -> str:
     """Host and port as an URL has them.

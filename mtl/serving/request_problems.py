@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from mtl.problems import InputError
 
-DECIDES_RESULTS = False
-
 _KEYS = {"--task": "tasks", "--mentions": "mentions", "--coverage": "coverage"}
 
 

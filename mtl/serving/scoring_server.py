@@ -14,8 +14,6 @@ from pathlib import Path
 
 from mtl.serving.ports import address
 
-DECIDES_RESULTS = False
-
 GRACE = 10.0
 """Seconds that a server has to end before it is killed."""
 

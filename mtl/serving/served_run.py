@@ -18,9 +18,6 @@ from mtl.problems import InputError, Problem, did_you_mean
 from mtl.serving.model_files import ARTIFACT, CHECKPOINT, check_checksums
 from mtl.serving.request_problems import as_sentence, request_problems
 
-DECIDES_RESULTS = False
-
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # of MLflow, about type hints of its own
     from mlflow.pyfunc.model import PythonModel, PythonModelContext

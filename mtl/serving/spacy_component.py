@@ -25,8 +25,6 @@ from spacy.util import filter_spans
 
 from mtl.prediction.predictor import Predictor, task_names
 
-DECIDES_RESULTS = False
-
 _RELATIONS = "biomtl_relations"
 """The extension that keeps the relations, with the first token, the token after the last, and the type of both ends."""
 

@@ -1,4 +1,4 @@
-"""Counts that the user accepts although they differ from the published ones, in a file beside the suite's results."""
+"""Counts that the user accepts although they differ from the published ones, in a file next to the suite's results."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ Number = float | Decimal
 
 
 class PartialMean(NamedTuple):
-    """The mean of the scores that are there.
+    """The mean of the available scores.
 
     Args:
         mean: The mean; None if no score is there.
@@ -44,7 +44,7 @@ class SuiteScore(NamedTuple):
 
     Args:
         score: The score of the suite; its mean is None unless every task has a score.
-        groups: The mean of the scores that are there, by group.
+        groups: The mean of the available scores, by group.
     """
 
     score: PartialMean

@@ -7,11 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from heads import Head
 from mtl.config.mixture import TaskSpec, build_head
 from mtl.data.reading import read_rows
-from mtl.data.row_problems import row_problems, row_type_problem
-from mtl.data.store import RowTable, Store
+from mtl.data.row_problems import head_problems
+from mtl.data.store import Store
 from mtl.problems import InputError, Problem
 from mtl.suites.accepted import Accepted
 from mtl.suites.suite_file import Suite
@@ -173,7 +172,7 @@ class SuiteCheck(NamedTuple):
 
 
 def check_suite(suite: Suite, accepted: Accepted, tasks: Collection[str] | None = None) -> SuiteCheck:
-    """Reads the data of tasks, as far as they are there, and counts them.
+    """Reads the available data of tasks, and counts it.
 
     Args:
         suite: The suite.
@@ -200,7 +199,7 @@ def _checked(name: str, task: SuiteTaskSpec, spec: TaskSpec, accepted: Accepted,
     except InputError as error:
         return TaskCheck("unreadable", {}, tuple(error.problems))
     head = build_head(spec, hidden_size=8)
-    problems = _row_problems(name, head, {split: rows for split, (rows, _) in tables.items()}, spec)
+    problems = head_problems(name, head, {split: rows for split, (rows, _) in tables.items()}, spec.data)
     if problems:
         return TaskCheck("unreadable", {}, tuple(problems))
     splits: dict[Split, SplitCheck] = {}
@@ -214,15 +213,6 @@ def _checked(name: str, task: SuiteTaskSpec, spec: TaskSpec, accepted: Accepted,
         elif published is not None:
             splits[split] = SplitCheck(published, None, "wrong", "", "")
     return TaskCheck("found", splits, ())
-
-
-def _row_problems(name: str, head: Head, tables: Mapping[str, RowTable], spec: TaskSpec) -> list[Problem]:
-    """Problems with rows that the head cannot read."""
-    of_type = (row_type_problem(f"tasks.{name}", head, row) for rows in tables.values() for row in rows)
-    wrong_type = next((problem for problem in of_type if problem is not None), None)
-    if wrong_type is not None:
-        return [wrong_type]
-    return [] if spec.data.skips_bad_rows else row_problems(name, head, tables, spec.data)
 
 
 def _status(

@@ -1,6 +1,6 @@
-"""Scores of models on a suite, beside published scores with the same variant.
+"""Scores of models on a suite, next to published scores with the same variant.
 
-A published score stands beside ours only if its variant is that of the column and its line does not set it apart. All
+A published score is next to ours only if its variant is that of the column and its line does not set it apart. All
 others are listed apart, with the reason. All scores are in percent.
 """
 
@@ -74,7 +74,7 @@ class ModelScores(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """A published score that cannot stand beside ours, with the reason."""
+    """A published score that cannot be compared with ours, with the reason."""
 
     score: PublishedScore
     reason: str
@@ -109,17 +109,17 @@ def compare(spec: SuiteSpec, scores: Iterable[SeedScore], published: Sequence[Pu
     """
     columns = columns_of(spec)
     ours = [ModelScores(m, None, cells, _suite_score(spec, cells)) for m, cells in _cells(columns, scores).items()]
-    beside: dict[tuple[str, str], list[PublishedScore]] = defaultdict(list)
+    by_model: dict[tuple[str, str], list[PublishedScore]] = defaultdict(list)
     apart = []
     for one in published:
         if one.apart:
             apart.append(Apart(one, one.apart))
         elif ScoreColumn(one.task, one.variant) in columns:
-            beside[one.source, one.model].append(one)
+            by_model[one.source, one.model].append(one)
         elif one.task != spec.name:
             ours_are = " and ".join(spec.tasks[one.task].variants)
             apart.append(Apart(one, f"its variant is {one.variant}, not {ours_are}"))
-    lines = [_published_line(spec, *place, found) for place, found in beside.items()]
+    lines = [_published_line(spec, *place, found) for place, found in by_model.items()]
     is_complete = {(line.source, line.model): line.suite.score.is_complete for line in lines}
     apart += [
         Apart(one, "not all scores that it is the mean of have our variants")

@@ -3,7 +3,7 @@
 Columns: `source` (a key of the suite's `sources`), `model`, `task` (or the name of the suite for its printed score),
 `variant`, `score` (in percent, as printed), `sd` and `seeds` (empty if not stated), `secondary` (yes if the score was
 not read where those who measured it print it: in their paper, README or model card), and perhaps `apart` (why the score
-must not stand beside ours although the variant is the same, such as other data; empty if it may).
+must not be compared with ours although the variant is the same, such as other data; empty if it may).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PublishedScore(NamedTuple):
         sd: Its standard deviation over seeds; None if not stated.
         seeds: Number of seeds; None if not stated.
         secondary: Whether it was not read where those who measured it print it.
-        apart: Why it must not stand beside ours although the variant is the same, a phrase; empty if it may.
+        apart: Why it must not be compared with ours although the variant is the same, a phrase; empty if it may.
     """
 
     source: str

@@ -66,7 +66,7 @@ def load_suite(name: str | Path, overrides: Sequence[str] = ()) -> Suite:
     require_known_key(path, read_yaml(path), SuiteSpec.model_fields)
     fields = read_mixture_fields(path, overrides)
     mismatches = schema.mismatches(TypeAdapter(SuiteSpec), fields)
-    problems = [_schema_problem(mismatch) for mismatch in mismatches]
+    problems = [schema.problem_of(mismatch, _model_at) for mismatch in mismatches]
     spec = _readable(fields, mismatches)
     published: list[PublishedScore] = []
     if spec is not None:
@@ -126,16 +126,6 @@ def _readable(fields: Fields, mismatches: Sequence[schema.Mismatch]) -> SuiteSpe
     blank |= {"aggregation": {"rule": "mean_of_tasks"}}
     given = {key: value for key, value in fields.items() if key not in broken}
     return SuiteSpec(**{**blank, **given, "tasks": kept})
-
-
-def _schema_problem(mismatch: schema.Mismatch) -> Problem:
-    key, error = ".".join(map(str, mismatch.place)), mismatch.errors[0]
-    if mismatch.is_unknown_key:
-        name = str(mismatch.place[-1])
-        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, _model_at(mismatch.place).model_fields))
-    if error["type"] == "missing":
-        return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
-    return Problem(key, mismatch.message, mismatch.advice)
 
 
 def _model_at(place: Sequence[str | int]) -> type[BaseModel]:

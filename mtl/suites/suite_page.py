@@ -10,7 +10,7 @@ import yaml
 
 from mtl.config.yaml_files import read_yaml
 from mtl.evaluation.metric_variants import VARIANTS
-from mtl.suites.markdown import code, table
+from mtl.markdown import code, table
 from mtl.suites.published import PublishedScore
 from mtl.suites.suite_file import Suite
 from mtl.suites.suite_spec import RecipeSpec, SuiteSpec
@@ -179,7 +179,7 @@ def _is_other(suite: Suite, score: PublishedScore) -> bool:
 
 
 def _reason(score: PublishedScore) -> str:
-    """Why a score stands beside none of ours."""
+    """Why a score is compared with none of ours."""
     if score.apart:
         return f"is set apart: {score.apart}"
     return f"is scored as `{score.variant}`" if score.variant in VARIANTS else "is a mean with such scores"

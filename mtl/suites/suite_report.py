@@ -1,6 +1,6 @@
 """The report of a suite: our models and published ones by task, in Markdown, as rows of a table, and as metrics.
 
-Published scores stand beside ours only with the same variant (`mtl.suites.comparison`), and the score of the suite is
+Published scores are next to ours only with the same variant (`mtl.suites.comparison`), and the score of the suite is
 given only to models with a score of every task. Scores are in percent.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtl.markdown import code, table
 from mtl.suites.aggregate import PartialMean
 from mtl.suites.comparison import ModelScores, ScoreCell, ScoreColumn, SuiteComparison, columns_of, compare
-from mtl.suites.markdown import code, table
 from mtl.suites.model_results import SURFACE_METRICS, ModelResults, TaskResults
 from mtl.suites.suite_file import Suite
 
@@ -97,7 +97,7 @@ def report_metrics(suite: Suite, models: Sequence[ModelResults]) -> dict[str, fl
     - `<model>/<task>`: the score in the task's own variant; `<model>/trivial/<task>`: that of the best trivial
       predictor; `<model>/seen_f1/<task>`, `<model>/unseen_f1/<task>`: F1 on seen and on unseen mentions
     - `<model>/mean/<suite or group>`: the means that are complete
-    - `<model>/incomplete_mean/<group>`: the means of the tasks that are there
+    - `<model>/incomplete_mean/<group>`: the means of the tasks that have scores
     """
     found = {}
     for line in _compared(suite, models).ours:

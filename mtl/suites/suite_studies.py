@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from mtl.config.encoder_catalogue import entry_of
 from mtl.config.yaml_files import merge, parse_overrides
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.study.design.spec import Study, study_of
+from mtl.study.design.study_file import Study, study_of
 from mtl.suites.suite_spec import RecipeSpec, SuiteSpec, SuiteTaskSpec
 
 Way = Literal["single", "joint", "refine_finetune"]

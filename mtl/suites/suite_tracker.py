@@ -12,10 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from mtl.redaction import reason
 from mtl.suites.model_results import ModelResults
 from mtl.suites.suite_studies import EXPERIMENT
 from mtl.tracking.mlflow_client import creation_lock, default_uri, find_experiment, open_store, prepare_mlflow
 from mtl.tracking.mlflow_run import MLflowRun, Number, mlflow_table
+from mtl.tracking.outages import is_refusal
 from mtl.tracking.parent_run import ParentRun
 
 SUITE = "suite"
@@ -53,7 +55,7 @@ class SuiteTracker(ParentRun):
         Args:
             metrics: Metrics by name.
             columns: Scores as columns of a table.
-            means: Scores of the suite and its groups by model, with the numbers of tasks that are there.
+            means: Scores of the suite and its groups by model, with the numbers of tasks that have scores.
             files: Files of the report.
             models: Results of the models.
             note: Description of the run, in Markdown.
@@ -79,7 +81,10 @@ class SuiteTracker(ParentRun):
         try:
             return list(self._models())
         except Exception as error:  # stores raise different errors
-            self._outages.lost(error)
+            if is_refusal(error):
+                self._outages.say(f"MLflow at {self._outages.place} cannot answer ({reason(error)}).")
+            else:
+                self._outages.lost(error)
             return []
 
     def _models(self) -> Iterator[ModelResults]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mtl.files import replacing
+from mtl.problems import InputError, Problem
 
 FORMAT = 1
 NOTE = "biomtl_saved"
@@ -144,12 +145,25 @@ def _damaged_archive(path: Path) -> str | None:
     return None if record is None else "has a damaged record"
 
 
-def read_note(path: Path) -> Mapping[str, Any]:
-    """What the save of a checkpoint recorded; empty if it recorded nothing, or if the file cannot be read."""
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, memory-mapped, without running code from it.
+
+    Raises:
+        InputError: The file cannot be read, or is not a checkpoint.
+    """
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return dict(content.get(NOTE, {}))
-    except Exception:  # the unpickler may raise any exception
+        return dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+    except OSError as error:
+        raise InputError(Problem(str(path), f"The file cannot be read: {error.strerror or error}.")) from error
+    except Exception as error:  # the unpickler may raise any exception
+        raise InputError(Problem(str(path), f"The file is not a checkpoint ({type(error).__name__}).")) from error
+
+
+def read_note(path: Path) -> Mapping[str, Any]:
+    """What the save of a checkpoint recorded; empty if it recorded nothing, or if the file cannot be read."""
+    try:
+        return dict(load_checkpoint(path).get(NOTE, {}))
+    except InputError:
         return {}

@@ -12,7 +12,6 @@ only when no pointer names it any more.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from mtl.distributed import is_rank_zero
 from mtl.files import read_json, write_json
+from mtl.messages import say
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.tracking.checkpoint_file import damage, read_note
 
@@ -30,7 +30,7 @@ _NAME = re.compile(r"(last|best)-step(\d+)\.ckpt")
 
 
 class CheckpointFolder:
-    """The folder `checkpoints` of a run, and the file with the pointers beside it.
+    """The folder `checkpoints` of a run, and the file with the pointers next to it.
 
     Args:
         run: Folder of the run.
@@ -196,12 +196,6 @@ class CheckpointFolder:
         for path in unused:
             with suppress(OSError):
                 path.unlink()
-
-
-def say(message: str) -> None:
-    """Prints a message on stderr, once for all processes of a run."""
-    if is_rank_zero():
-        sys.stderr.write(f"mtl: {message}\n")
 
 
 def _available(pointers: Mapping[str, Any], name: str | Path = "") -> str:

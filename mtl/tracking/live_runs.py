@@ -9,9 +9,9 @@ from typing import Any
 from filelock import FileLock
 
 from mtl.distributed import is_rank_zero
+from mtl.messages import say
 from mtl.problems import InputError, Problem
 from mtl.processes import has_ended, is_this_process
-from mtl.tracking.checkpoint_folder import say
 from mtl.tracking.run_folder import BEAT, LEASE, RunFolder
 
 LOOK_EVERY = 5.0

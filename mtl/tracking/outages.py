@@ -61,7 +61,7 @@ class Outages:
         self._note(state="incomplete")
         names = list(dict.fromkeys(names))
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        self.say(f"MLflow at {self.place} still lacks: {', '.join(names[:LISTED])}{more}. {self._kept}")
+        self.say(f"Still missing in MLflow at {self.place}: {', '.join(names[:LISTED])}{more}. {self._kept}")
 
     def say(self, message: str) -> None:
         """Writes a message to stderr."""

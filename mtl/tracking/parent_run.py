@@ -9,8 +9,6 @@ from mtl.tracking.mlflow_run import MLflowRun
 from mtl.tracking.outages import Outages
 from mtl.tracking.send_queue import Send, SendQueue
 
-DECIDES_RESULTS = False
-
 
 class ParentRun(ABC):
     """Sends to the parent run of a study or a search.

@@ -14,7 +14,7 @@ from mtl.problems import InputError, Problem
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder, export_folder, named_folder
 
 CHECKPOINT_VARIABLE = "MTL_RUN_CHECKPOINT"
-"""Variable with the checkpoint that rank 0 chose, for the processes that it starts; empty for a fresh start."""
+"""Variable with the checkpoint that rank 0 chose, for the processes that it starts; empty for a new run."""
 
 
 def agreed(choose: Callable[[], Path | None]) -> Path | None:
@@ -24,7 +24,7 @@ def agreed(choose: Callable[[], Path | None]) -> Path | None:
     callback that saves checkpoints compares their choices.
 
     Args:
-        choose: Chooses a checkpoint; None for a fresh start.
+        choose: Chooses a checkpoint; None for a new run.
     """
     if not is_rank_zero() and not _has_launcher() and CHECKPOINT_VARIABLE in os.environ:
         chosen = os.environ[CHECKPOINT_VARIABLE]

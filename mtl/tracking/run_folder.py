@@ -47,9 +47,10 @@ from mtl.files import (
     write_json,
     write_text,
 )
+from mtl.messages import say
 from mtl.problems import InputError, Problem
 from mtl.processes import is_gone, this_process
-from mtl.tracking.checkpoint_folder import CheckpointFolder, say
+from mtl.tracking.checkpoint_folder import CheckpointFolder
 from mtl.tracking.mlflow_client import end_run
 from mtl.tracking.rebuilding import is_run, rebuilt_info, rebuilt_metrics
 
@@ -290,7 +291,7 @@ class RunFolder:
             self.update_info(mlflow={**self.info.get("mlflow", {}), **values})
 
     def mlflow_has_status(self) -> None:
-        """Records that MLflow has the status of the run, which is else repeated by a later process."""
+        """Records that MLflow has the status of the run; otherwise a later process sends it again."""
         with _LOCK:
             tracked = self.info.get("mlflow", {})
             if "unsent_status" in tracked:

@@ -8,16 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
 from mtl.batching.data_module import MixtureData
 from mtl.batching.gated_data import GatedData
 from mtl.batching.schedule import UpdateGrid, make_schedule
 from mtl.config import components
 from mtl.config.loading import parse_mixture
 from mtl.config.mixture import Mixture
+from mtl.messages import counted
 from mtl.problems import InputError, Problem
 from mtl.redaction import quoted_code, shown_key
+from mtl.tracking.checkpoint_file import load_checkpoint
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.module import CHECKPOINT_KEY
 
@@ -31,13 +31,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is not a checkpoint of this framework.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # the unpickler may raise any exception
-        raise InputError(Problem(str(path), f"The file is not a checkpoint ({type(error).__name__}).")) from error
+    content = load_checkpoint(path)
     if CHECKPOINT_KEY not in content:
         raise InputError(Problem(str(path), "The checkpoint was not written by this framework."))
-    return dict(content)
+    return content
 
 
 def checkpoint_mixture(path: Path) -> Mixture:
@@ -170,9 +167,9 @@ def changed_data(path: Path, fingerprints: Mapping[str, Mapping[str, str]]) -> d
 def changed_updates(
     path: Path, mixture: Mixture, tasks: Mapping[str, TaskData], updates: UpdateGrid, total: int
 ) -> list[Problem]:
-    """What makes the updates of a resumed training follow each other otherwise than until its checkpoint.
+    """Why the updates of a resumed run would be in another order than before its checkpoint.
 
-    The optimiser's schedule and the streams of examples count updates, so they would go on somewhere else.
+    The optimiser's schedule and the streams of examples count updates, so both would resume at a different position.
 
     Args:
         path: The checkpoint.
@@ -230,8 +227,7 @@ def _shown_value(key: str, leaves: Mapping[str, Any]) -> str:
     """A value for an error; of documents, which ids name, the number."""
     value = leaves.get(key)
     if key.endswith(".data.exclude"):
-        number = len(value or ())
-        return f"{number} document{'' if number == 1 else 's'}"
+        return counted(len(value or ()), "document")
     return repr(value)
 
 

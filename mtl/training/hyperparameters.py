@@ -91,7 +91,7 @@ class Optimisation:
         if self.average == "mean" and self.average_decay is not None:
             raise ValueError("average_decay has no effect with average: mean")
         if self.average_last is not None and (self.average != "mean" or self.average_start is not None):
-            raise ValueError("average_last needs average: mean, and stands in place of average_start")
+            raise ValueError("average_last needs average: mean, and replaces average_start")
         return self
 
     def warmup_updates(self, total: int) -> int:

@@ -129,8 +129,8 @@ class MultiTaskModule(pl.LightningModule):
         self._withholding = Withholding(self._guard.spikes)
         self._terms: dict[str, Tensor] = {}
         self._update_trains = self._was_empty = False
-        self._finite_loss: Tensor | None = None
         self._update_is_open = False  # between the first batch of an update and its gradient's check
+        self._finite_loss: Tensor | None = None
         """Whether the losses of the update so far are finite; on the device, None before the first of them."""
         self._tables: list[nn.Parameter] = []  # a list, because an attribute would register it as a second weight
 
@@ -235,9 +235,8 @@ class MultiTaskModule(pl.LightningModule):
         averaging just these rows sends much less; where the table is also a decoder, it touches all of them. On a GPU,
         finding the rows would make the host wait for the device, so DDP averages the whole table.
         """
-        get_table = getattr(self.encoder.model, "get_input_embeddings", None)
-        table = None if get_table is None or device != "cpu" else get_table().weight
-        return [table] if table is not None and table.requires_grad else []
+        table = cast(nn.Parameter, self.encoder.token_embeddings.weight)
+        return [table] if device == "cpu" and table.requires_grad else []
 
     def _is_table(self, parameter: nn.Parameter) -> bool:
         return any(parameter is other for other in self._tables)

@@ -17,6 +17,7 @@ from pytorch_lightning.profilers import SimpleProfiler
 from torch.profiler import ProfilerActivity, profile
 
 from mtl.distributed import is_rank_zero
+from mtl.markdown import table
 from mtl.tracking.run_folder import RunFolder
 
 FIRST, STEPS = 10, 20
@@ -134,15 +135,13 @@ def as_markdown(operators: Iterable[Operator], wall: float, steps: int) -> str:
     lines = [
         f"Mean of {steps} steps after the first {FIRST}, {torch.get_num_threads()} threads; profiling takes time too.",
         "",
-        f"| what | ms per step | of {wall:.1f} ms |",
-        "|---|---|---|",
-        *(f"| {kind} | {value:.1f} | {value / wall:.1%} |" for kind, value in totals.items()),
-        "",
-        "| operator | ms per step |",
-        "|---|---|",
-        *(f"| {operator.name} | {operator.milliseconds:.2f} |" for operator in operators[:25]),
+        *table(
+            ["what", "ms per step", f"of {wall:.1f} ms"],
+            ((kind, f"{value:.1f}", f"{value / wall:.1%}") for kind, value in totals.items()),
+        ),
+        *table(["operator", "ms per step"], ((one.name, f"{one.milliseconds:.2f}") for one in operators[:25])),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def kind_of(operator: str) -> str:

@@ -238,7 +238,7 @@ class RunRecorder(Callback):
             return
         self._record_marked(trainer, pl_module)
         losses = cast("MultiTaskModule", pl_module).train_losses
-        risen = {task: loss for task, loss in losses.items() if has_risen(self._first_losses.get(task), loss)}
+        risen = {task: loss for task, loss in losses.items() if has_diverged(self._first_losses.get(task), loss)}
         if risen or "risen_losses" in self._folder.info:  # of an earlier end of the same training
             self._folder.update_info(risen_losses=risen)
         self._folder.write_metrics("train", {task: {"loss": loss} for task, loss in losses.items()})
@@ -304,7 +304,7 @@ class RunRecorder(Callback):
             {"update": one.update, "reason": one.mark.name.lower(), "rows": data.rows_of_update(one.update)}
             for one in marked
         )
-        # All lines anew: a resumed run may have lost updates that the file still has.
+        # Rewrites all lines: a resumed run may have lost updates that the file still has.
         self._folder.write_text("guard.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
         counts = Counter(one.mark.name.lower() for one in marked)
         self._folder.update_info(guard=dict(counts))
@@ -390,57 +390,50 @@ class RunRecorder(Callback):
         baselines = self._score_baselines(trainer, split) if self._baselines else {}
         primary = {task: head.primary_metric for task, head in data.heads.items()}
         strongest = {task: summary.strongest_baseline(scores, primary[task]) for task, scores in baselines.items()}
-        best = {task: baselines[task][baseline.name] for task, baseline in strongest.items() if baseline is not None}
+        self._write_baselines(split, baselines, strongest)
+        if trainer.state.fn != "fit":
+            self._note_checkpoint(trainer, split)
+        for task, by_predictor in baselines.items():
+            if (one := strongest[task]) is not None:
+                _log(trainer, {f"baseline/{split}/{task}/{primary[task]}": one.value}, 0)
+            for predictor, scores in by_predictor.items():
+                prefix = f"baseline/{split}/{task}/{predictor}"
+                _log(trainer, {f"{prefix}/{name}": value for name, value in scores.items()}, 0)
+        self._title = f"{data.mixture.name}, trivial predictors on {split}"
+        self._lines = _result_lines(self._folder.metrics, primary, split, strongest, intervals)
+        if self._tracker is not None:
+            self._track_reports(self._tracker, split, reports)
+            self._track_predictions(self._tracker, split, data)
+            self._track_scores(self._tracker, split)
+
+    def _write_baselines(
+        self,
+        split: str,
+        baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
+        strongest: Mapping[str, summary.Baseline | None],
+    ) -> None:
+        best = {task: baselines[task][one.name] for task, one in strongest.items() if one is not None}
         if split == "test" or "test" not in self._folder.metrics:
             self._folder.write_metrics("baseline", best)
         file = self._folder.path / "baselines.json"
         before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         self._folder.write_json(file.name, {**before, split: baselines})
-        if trainer.state.fn != "fit":
-            self._note_checkpoint(trainer, split)
-        for task, by_predictor in baselines.items():
-            strongest_one = strongest[task]
-            if strongest_one is not None:
-                _log(trainer, {f"baseline/{split}/{task}/{primary[task]}": strongest_one.value}, 0)
-            for predictor, scores in by_predictor.items():
-                prefix = f"baseline/{split}/{task}/{predictor}"
-                _log(trainer, {f"{prefix}/{name}": value for name, value in scores.items()}, 0)
-        if self._tracker is not None:
-            self._track_reports(self._tracker, split, reports)
-            kept = (self._folder.path / "predictions" / split).glob("*.jsonl") if self._predictions else ()
-            for path in sorted(kept):  # of the selected evaluation, which an earlier process may have made
-                shared = self._folder.artifacts / "predictions" / split / path.name
-                labels = None if data.mixture.privacy.log_text else data.heads[path.stem].labels
-                self._tracker.log_artifact(shared_copy(path, shared, labels), f"predictions/{split}")
+
+    def _track_predictions(self, tracker: MLflowTracker, split: str, data: MixtureData) -> None:
+        """Sends the predictions of the selected evaluation, which an earlier process may have made."""
+        kept = (self._folder.path / "predictions" / split).glob("*.jsonl") if self._predictions else ()
+        for path in sorted(kept):
+            shared = self._folder.artifacts / "predictions" / split / path.name
+            labels = None if data.mixture.privacy.log_text else data.heads[path.stem].labels
+            tracker.log_artifact(shared_copy(path, shared, labels), f"predictions/{split}")
+
+    def _track_scores(self, tracker: MLflowTracker, split: str) -> None:
         metrics = self._folder.metrics
-        if self._tracker is not None:
-            scored = {part: metrics[part] for part in (*SPLITS, "baseline") if part in metrics}
-            self._tracker.log_table(summary.scores_table(scored), "scores.json")
-        self._title = f"{data.mixture.name}, baselines on {split}"
-        self._lines = [
-            summary.ResultLine(
-                task,
-                metric,
-                metrics.get("dev", {}).get(task, {}).get(metric),
-                metrics.get("test", {}).get(task, {}).get(metric) if split == "test" else None,
-                strongest.get(task),
-                intervals.get(task, {}).get(metric),
-                bool(metrics.get("train", {}).get(task, {}).get("undertrained")),
-            )
-            for task, metric in primary.items()
-        ]
-        if split == "test":
-            # The trivial predictors get gold mentions, so this score is not compared with theirs.
-            self._lines += [
-                summary.ResultLine(task, PRIMARY, test=scores[PRIMARY])
-                for task, scores in metrics.get("test", {}).items()
-                if PRIMARY in scores
-            ]
-        if self._tracker is not None:
-            pointer = self._folder.saved.pointers().get(BEST, {})
-            best = pointer.get("path")
-            note = run_description(self._lines, self._folder.path, split, self._all_cautions(), best=best)
-            self._tracker.set_tags({"mlflow.note.content": note})
+        scored = {part: metrics[part] for part in (*SPLITS, "baseline") if part in metrics}
+        tracker.log_table(summary.scores_table(scored), "scores.json")
+        best = self._folder.saved.pointers().get(BEST, {}).get("path")
+        note = run_description(self._lines, self._folder.path, split, self._all_cautions(), best=best)
+        tracker.set_tags({"mlflow.note.content": note})
 
     def _score_baselines(self, trainer: pl.Trainer, split: str) -> dict[str, dict[str, dict[str, float]]]:
         """The scores of the trivial predictors on the split, or on dev for tasks without that split."""
@@ -515,17 +508,47 @@ def rows_table(data: MixtureData) -> dict[str, list[Any]]:
     return {name: [line[name] for line in lines] for name in lines[0]}
 
 
-ABSURD_LOSS = 100.0
+def _result_lines(
+    metrics: Mapping[str, Any],
+    primary: Mapping[str, str],
+    split: str,
+    strongest: Mapping[str, summary.Baseline | None],
+    intervals: Mapping[str, Mapping[str, ScoreInterval]],
+) -> list[summary.ResultLine]:
+    """The lines of the table at the end of a run: the primary metric of each task, and end-to-end scores on test."""
+    lines = [
+        summary.ResultLine(
+            task,
+            metric,
+            metrics.get("dev", {}).get(task, {}).get(metric),
+            metrics.get("test", {}).get(task, {}).get(metric) if split == "test" else None,
+            strongest.get(task),
+            intervals.get(task, {}).get(metric),
+            bool(metrics.get("train", {}).get(task, {}).get("undertrained")),
+        )
+        for task, metric in primary.items()
+    ]
+    if split == "test":
+        # The trivial predictors get gold mentions, so this score is not compared with theirs.
+        lines += [
+            summary.ResultLine(task, PRIMARY, test=scores[PRIMARY])
+            for task, scores in metrics.get("test", {}).items()
+            if PRIMARY in scores
+        ]
+    return lines
+
+
+DIVERGED_LOSS = 100.0
 """A loss that no working model has: a uniform guess among 30,000 tokens costs 10.3, and numbers are scaled."""
 
 
-def has_risen(first: float | None, last: float) -> bool:
+def has_diverged(first: float | None, last: float) -> bool:
     """Whether a training loss ended far above where it began, or above that of any model that knows nothing.
 
-    >>> has_risen(0.7, 9000.0), has_risen(0.7, 0.9), has_risen(None, 9000.0), has_risen(9000.0, 9000.0)
+    >>> has_diverged(0.7, 9000.0), has_diverged(0.7, 0.9), has_diverged(None, 9000.0), has_diverged(9000.0, 9000.0)
     (True, False, True, True)
     """
-    return last > ABSURD_LOSS or (first is not None and last > 3 * max(first, 1.0))
+    return last > DIVERGED_LOSS or (first is not None and last > 3 * max(first, 1.0))
 
 
 def _reports(results: Mapping[str, TaskResult]) -> dict[str, ClassReport]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtl.evaluation.summary import MISSING, ResultLine
+from mtl.evaluation.summary import ResultLine
+from mtl.markdown import MISSING, table
 from mtl.training.undertrained import undertrained_caution
 
 DECIDES_RESULTS = False
@@ -46,7 +47,7 @@ def training_cautions(info: Mapping[str, Any], metrics: Mapping[str, Any]) -> li
 def run_description(
     lines: Sequence[ResultLine], folder: Path, split: str, cautions: Sequence[str] = (), *, best: str | None = None
 ) -> str:
-    """Markdown of a few lines: scores beside the strongest trivial predictors, and the commands that use the run.
+    """Markdown of a few lines: scores next to the strongest trivial predictors, and the commands that use the run.
 
     Args:
         lines: The scores of each task.
@@ -57,23 +58,21 @@ def run_description(
         best: File of the best checkpoint, relative to the folder; None if there is none.
     """
     where = shlex.quote(_shown(folder))
-    table = [
-        f"| task | metric | dev | test | trivial predictor on {split} |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {line.marked_task} | {line.metric} | {_number(line.dev)} | {_number(line.test)} | {_baseline(line)} |"
-            for line in lines[:MOST_TASKS]
-        ),
+    header = ["task", "metric", "dev", "test", f"trivial predictor on {split}"]
+    rows = [
+        (line.marked_task, line.metric, _number(line.dev), _number(line.test), _baseline(line))
+        for line in lines[:MOST_TASKS]
     ]
+    scores = list(table(header, rows))
     if len(lines) > MOST_TASKS:
-        table += ["", f"{len(lines) - MOST_TASKS} more tasks are in `scores.json`."]
+        scores += [f"{len(lines) - MOST_TASKS} more tasks are in `scores.json`.", ""]
     commands = [
         *([] if best is None else [f"- Best checkpoint: `{best}`"]),
         f"- Test the best checkpoint: `mtl test --config {where}/config.yaml --ckpt_path {where}`",
         f"- Resume: `mtl fit --config {where}/config.yaml --ckpt_path {where}`",
         f"- Predict: `mtl predict {where} --input notes.jsonl --output predictions.jsonl`",
     ]
-    return "\n".join([*table, "", *(f"**Caution:** {caution}\n" for caution in cautions), *commands])
+    return "\n".join([*scores, *(f"**Caution:** {caution}\n" for caution in cautions), *commands])
 
 
 def _shown(folder: Path) -> str:

@@ -185,7 +185,7 @@ class SaveClock:
 
 
 class ChecksummedCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints beside their final place, with a checksum, and moves them there once they are on disk.
+    """Writes checkpoints next to their final place, with a checksum, and moves them there once they are on disk.
 
     Lightning writes to the temporary folder and copies the file if that is on another file system. A process that is
     killed during the copy leaves a part of a checkpoint in the place of the last one.

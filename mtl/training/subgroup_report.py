@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mtl.evaluation.resampling_units import units_of_split
 from mtl.evaluation.subgroups import MOST_GROUPS, FieldScores, GroupScores, scores_by_group
-from mtl.evaluation.summary import MISSING
 from mtl.hashed_ids import are_hashed, shown_id
+from mtl.markdown import MISSING
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,7 +2,7 @@
 
 - `tuning_file`: the keys of a tuning file, and how it becomes a `Tuning`: the settings together with the mixture.
 - `search_space`: the values of a searched key, and how they become overrides of `mtl fit`.
-- `suggestions`: Optuna's study of the trials, in a journal beside the runs.
+- `suggestions`: Optuna's study of the trials, in a journal next to the runs.
 - `claims`: which process works on a trial.
 - `training_process`: one training, which is a process `mtl fit`, and its score.
 - `pruning`: the callback that reports evaluations of a training and ends it early.

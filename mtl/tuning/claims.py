@@ -14,8 +14,6 @@ from types import TracebackType
 
 from mtl.files import make_folder
 
-DECIDES_RESULTS = False
-
 
 class TrialClaim:
     """The right to work on a trial; used in a `with` statement, which gives it up.

@@ -13,8 +13,6 @@ from pytorch_lightning.callbacks import Callback
 
 from mtl.tuning.suggestions import Direction, open_trials
 
-DECIDES_RESULTS = False
-
 PRUNED = "pruned"
 """Attribute of a trial with the seed and the evaluation after which it was ended."""
 

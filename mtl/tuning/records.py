@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from mtl.tuning.tuning_file import Tuning
 
-DECIDES_RESULTS = False
-
 SCORES, REASON, REPEATS, UNDERTRAINED = "scores", "reason", "repeats", "undertrained"
 """Attributes of a trial in Optuna's study: see `TrialRecord`."""
 
@@ -162,7 +160,8 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     import optuna
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # with too few trials, all keys are equally important, and a warning says so
+        # With too few trials, a warning says that all keys are equally important.
+        warnings.filterwarnings("error", ".*importance")
         try:
             found = optuna.importance.get_param_importances(study)
         except (ValueError, RuntimeError, ZeroDivisionError, Warning):

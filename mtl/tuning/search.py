@@ -1,4 +1,4 @@
-"""Asks for trials, trains them with every seed, and records their scores, beside any number of other processes.
+"""Asks for trials, trains them with every seed, and records their scores, in parallel with other processes.
 
     runs/tuning/<name>/
         journal.log                     Optuna's study: values, scores and states of all trials
@@ -13,7 +13,6 @@ was: finished trainings are not repeated, and an interrupted one is resumed from
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +23,7 @@ from optuna.pruners import WilcoxonPruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mtl.files import folder_name, read_json, write_json, write_text
+from mtl.messages import say
 from mtl.problems import InputError, Problem
 from mtl.tuning import training_process
 from mtl.tuning.claims import TrialClaim
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from mtl.tracking.run_folder import RunFolder
     from mtl.tuning.tuning_file import Tuning
     from mtl.tuning.tuning_tracker import TuningTracker
-
-DECIDES_RESULTS = False
 
 WAIT = 0.5
 """Seconds between two looks at trials of other processes."""
@@ -80,7 +78,7 @@ class TrialSearch:
         """
         before = self.record().counts
         if self._trials():
-            _say(f"{len(self._trials())} of {self.tuning.num_trials} trials exist, {before['finished']} finished.")
+            say(f"tune: {len(self._trials())} of {self.tuning.num_trials} trials exist, {before['finished']} finished.")
         while True:
             found = self._next()
             if found is not None:
@@ -262,7 +260,7 @@ class TrialSearch:
         repeats = "" if trial.repeats is None else f", repeats trial {trial.repeats}"
         reason = f": {trial.reason}" if trial.reason else ""
         values = ", ".join(f"{key}={value}" for key, value in trial.values.items())
-        _say(f"[{number + 1}/{self.tuning.num_trials}] {values}: {trial.state}{repeats}{reason}{found}{spread}")
+        say(f"tune: [{number + 1}/{self.tuning.num_trials}] {values}: {trial.state}{repeats}{reason}{found}{spread}")
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -337,7 +335,3 @@ class TrialSearch:
 def _as_json(content: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.dumps(content, default=list))
     return found
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"mtl: tune: {text}\n")

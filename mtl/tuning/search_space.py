@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
-DECIDES_RESULTS = False
-
 FIT_SECTIONS = ("model", "trainer", "early_stopping", "guard")
 """Sections of `mtl fit` that are not part of the mixture."""
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
-DECIDES_RESULTS = False
-
 JOURNAL = "journal.log"
 """Name of the journal in the folder of a search."""
 
@@ -101,7 +99,7 @@ def make_pruner(name: str | None) -> BasePruner:
     if name == "median":
         return optuna.pruners.MedianPruner()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # Optuna is pinned to what is tested
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.pruners.WilcoxonPruner()
 
 

@@ -24,8 +24,6 @@ from mtl.tracking.points import read_lines
 from mtl.tracking.resuming import CHECKPOINT_VARIABLE
 from mtl.tracking.run_folder import FOLDER_VARIABLE, RunFolder
 
-DECIDES_RESULTS = False
-
 WATCH_EVERY = 1.0
 """Seconds between two looks at a training."""
 

@@ -30,7 +30,7 @@ from mtl.config.yaml_files import (
 )
 from mtl.files import folder_name
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.redaction import shown_key, strings
+from mtl.redaction import strings
 from mtl.training.assembly import build_heads
 from mtl.tuning.search_space import (
     FIT_SECTIONS,
@@ -45,8 +45,6 @@ from mtl.tuning.search_space import (
     written_value,
 )
 from mtl.tuning.suggestions import MIN_WILCOXON_SEEDS
-
-DECIDES_RESULTS = False
 
 SELECTION = "val/selection"
 """The objective by default: the score that selects the best evaluation of a mixture on dev."""
@@ -271,7 +269,7 @@ def tuning_of(fields: Mapping[str, Any], folder: Path, checks: Checks) -> Tuning
         InputError: As for `load_tuning`.
     """
     mismatches = schema.mismatches(TypeAdapter(TuningSpec), dict(fields))
-    problems = [_schema_problem(mismatch) for mismatch in mismatches]
+    problems = [schema.problem_of(mismatch, _section) for mismatch in mismatches]
     broken = {str(mismatch.place[0]) for mismatch in mismatches if mismatch.place}
     whole: dict[str, Any] = {"name": "unnamed", "mixture": {}, "search": {}}
     whole |= {key: value for key, value in fields.items() if key not in broken}
@@ -297,15 +295,9 @@ def tuning_of(fields: Mapping[str, Any], folder: Path, checks: Checks) -> Tuning
 # --- the file's own keys ----------------------------------------------------------------------------------------------
 
 
-def _schema_problem(mismatch: schema.Mismatch) -> Problem:
-    key, error = ".".join(map(str, mismatch.place)), mismatch.errors[0]
-    if mismatch.is_unknown_key:
-        name = str(mismatch.place[-1])
-        model: Any = RangeSpec if mismatch.place[:1] == ("search",) else TuningSpec
-        return Problem(shown_key(key), f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(model)))
-    if error["type"] == "missing":
-        return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
-    return Problem(key, mismatch.message, mismatch.advice)
+def _section(place: Sequence[str | int]) -> type[Any]:
+    """The section of a tuning file that a key at this place belongs to."""
+    return RangeSpec if place[:1] == ("search",) else TuningSpec
 
 
 def _spec_problems(spec: TuningSpec, space: SearchSpace, broken: set[str]) -> list[Problem]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mtl.files import finite, write_json, write_text
+from mtl.markdown import table
 from mtl.training.undertrained import undertrained_caution
 from mtl.tuning.records import SearchRecord, TrialRecord
-
-DECIDES_RESULTS = False
 
 NO_TEST = "No trial was evaluated on test."
 
@@ -93,8 +92,8 @@ def search_page(record: SearchRecord) -> str:
         f" the seeds {', '.join(map(str, record.seeds))}. Sampler: {record.sampler}."
     )
     if record.importance:
-        shares = [f"| {key} | {share:.2f} |" for key, share in record.importance.items()]
-        parts += ["## Importance", "\n".join(["| key | share |", "|---|---:|", *shares])]
+        shares = [(key, f"{share:.2f}") for key, share in record.importance.items()]
+        parts += ["## Importance", "\n".join(table(["key", "share"], shares)).strip()]
         parts.append("Optuna's estimate of how much each key explains of the differences between finished trials.")
     return "\n\n".join(parts) + "\n"
 
@@ -102,22 +101,21 @@ def search_page(record: SearchRecord) -> str:
 def _table(record: SearchRecord) -> str:
     keys = list(dict.fromkeys(key for trial in record.trials for key in trial.values))
     heads = ["trial", *keys, "mean", "sd", *(f"seed {seed}" for seed in record.seeds), "state"]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    rows = []
     best, sign = record.best, 1 if record.is_minimized else -1
     for trial in sorted(record.trials, key=lambda one: (one.mean is None, sign * (one.mean or 0.0), one.number)):
         scores = [_shown(trial.scores.get(str(seed))) for seed in record.seeds]
-        values = [str(trial.values.get(key, "")).replace("|", "\\|") for key in keys]
+        values = [trial.values.get(key, "") for key in keys]
         number = f"**{trial.number}**" if trial == best else str(trial.number)
-        cells = [number, *values, _shown(trial.mean), _shown(trial.spread), *scores, _state(trial)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([number, *values, _shown(trial.mean), _shown(trial.spread), *scores, _state(trial)])
+    return "\n".join(table(heads, rows)).strip()
 
 
 def _state(trial: TrialRecord) -> str:
     repeats = "" if trial.repeats is None else f", repeats trial {trial.repeats}"
     reason = f": {trial.reason}" if trial.reason else ""
     unfinished = f", undertrained: {', '.join(trial.undertrained)}" if trial.undertrained else ""
-    return f"{trial.state}{repeats}{reason}{unfinished}".replace("|", "\\|")
+    return f"{trial.state}{repeats}{reason}{unfinished}"
 
 
 def _counted_trials(record: SearchRecord) -> str:

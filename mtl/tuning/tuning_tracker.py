@@ -17,8 +17,6 @@ from mtl.tracking.mlflow_run import MLflowRun, Number, mlflow_table
 from mtl.tracking.parent_run import ParentRun
 from mtl.tuning.records import SearchRecord, TrialRecord
 
-DECIDES_RESULTS = False
-
 SEARCH, TRIAL = "tuning", "tuning_trial"
 """Values of the tag `kind` of parent runs and of the runs of trials."""
 

@@ -144,7 +144,7 @@ def build(spec: VocabularySpec, action: Action, folder: Path) -> dict[str, Any]:
 
     Args:
         spec: The vocabulary file.
-        action: Whether the tokenizer is trained anew or extended.
+        action: Whether the tokenizer is trained from scratch or extended.
         folder: The folder, which must not exist. It is complete or absent.
 
     Raises:

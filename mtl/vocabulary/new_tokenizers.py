@@ -25,7 +25,7 @@ _LARGEST_ALPHABET = 1000
 def problem_of_kind(tokenizer: Any) -> str | None:
     """Why words cannot be added to a tokenizer; None if they can be.
 
-    SentencePiece tokenizers (Unigram) and those of characters cut a text beside an added word otherwise than before.
+    SentencePiece tokenizers (Unigram) and those of characters split a text differently next to an added word.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     kind = state["model"]["type"] or "an unknown kind"

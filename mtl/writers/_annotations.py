@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from mtl.writers import PredictedRow
 
-DECIDES_RESULTS = False
-
 Spans = tuple[tuple[int, int], ...]
 
 

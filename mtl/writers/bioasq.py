@@ -11,8 +11,6 @@ from mtl.private_files import replacing_private
 from mtl.problems import InputError, Problem
 from mtl.writers import PredictedRow, PredictionWriter
 
-DECIDES_RESULTS = False
-
 
 class BioasqWriter(PredictionWriter):
     """``{"questions": [{"id": "…", "type": "yesno", "exact_answer": "yes"}]}``, as BioASQ's scorer reads it.

@@ -13,8 +13,6 @@ from mtl.private_files import replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
 from mtl.writers._annotations import Annotations, annotated
 
-DECIDES_RESULTS = False
-
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot represent."""
 

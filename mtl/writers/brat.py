@@ -13,14 +13,12 @@ from mtl.private_files import open_private, private_folder, replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
 from mtl.writers._annotations import annotated
 
-DECIDES_RESULTS = False
-
 LONGEST = 200
 """Bytes of an id in the name of a file. File systems allow 255 in all."""
 
 
 class BratWriter(PredictionWriter):
-    """One text: `x.ann`, and `x.txt` beside it. Several texts: a folder with this name, with one pair of files each.
+    """One text: `x.ann`, and `x.txt` next to it. Several texts: a folder with this name, with one pair of files each.
 
     Files in the folder are named by the ids of the rows. A tab inside a mention divides it into two parts. The score of
     a mention, attribute or relation is in a note (`#` line) of its own.
@@ -36,7 +34,7 @@ class BratWriter(PredictionWriter):
             return "it is a folder; one text needs a file"
         text = path.with_suffix(".txt")
         is_other = text.exists() and _content(text).rstrip("\n") != texts[0].rstrip("\n")
-        return f"'{text.name}' beside it has another text" if is_other else None
+        return f"'{text.name}' next to it has another text" if is_other else None
 
     def write(self, path: Path, rows: Iterable[PredictedRow]) -> None:
         rest = iter(rows)

@@ -12,8 +12,6 @@ from mtl.private_files import replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
 from mtl.writers._annotations import annotated
 
-DECIDES_RESULTS = False
-
 
 class ConllWriter(PredictionWriter):
     """``Low<TAB>B-Finding`` / ``fever<TAB>I-Finding``, as `conlleval` and seqeval read it.

@@ -11,8 +11,6 @@ from mtl.private_files import replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
 from mtl.writers._annotations import Annotations, Spans, annotated
 
-DECIDES_RESULTS = False
-
 NO_RELATION = "0|null"
 """End of the line of a pair without a relation."""
 

@@ -10,8 +10,6 @@ from mtl.files import finite
 from mtl.private_files import replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
 
-DECIDES_RESULTS = False
-
 
 class JsonlWriter(PredictionWriter):
     """``{"id": "1", "document": "d", "predictions": {"acute": {"label": "yes", "score": 0.9, "scores": {…}}}}``."""

@@ -10,8 +10,6 @@ from mtl.private_files import replacing_private
 from mtl.writers import PredictedRow, PredictionWriter
 from mtl.writers._annotations import Annotations, Mention, annotated
 
-DECIDES_RESULTS = False
-
 _BREAKS = re.compile(r"[\n\r\t]")  # each would end a line or a column
 _NO_CONCEPT = "-1"
 

@@ -13,8 +13,6 @@ from mtl.private_files import replacing_private
 from mtl.redaction import listed
 from mtl.writers import PredictedRow, PredictionWriter
 
-DECIDES_RESULTS = False
-
 LONG_COLUMNS = ("task", "kind", "type", "start", "end", "text", "head", "tail", "score")
 """Columns of the long form, after the id, the document and the carried columns."""
 

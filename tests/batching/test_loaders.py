@@ -1,4 +1,4 @@
-"""Examples that their head draws anew each time that they are put in a batch."""
+"""Examples that their head draws again each time that they are put in a batch."""
 
 from __future__ import annotations
 

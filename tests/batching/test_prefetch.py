@@ -72,7 +72,7 @@ def test_a_device_trains_on_the_batches_that_a_cpu_trains_on(
 
             def noting(batch: Any, batch_idx: int) -> Any:
                 if batch_idx == 3:
-                    module.stopped = {"cause"}  # batches that have been prepared with it are made anew
+                    module.stopped = {"cause"}  # batches that have been prepared with it are made again
                 names = [(part.task, part.start, part.stop) for part in batch.parts]
                 batches.append((names, batch.input_ids.cpu().tolist(), batch.layout.lengths.tolist()))
                 return step(batch, batch_idx)

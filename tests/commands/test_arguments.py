@@ -187,3 +187,20 @@ def test_all_problems_of_the_mixture_are_reported_at_once(mixture: str) -> None:
     with pytest.raises(InputError) as error:
         take_mixture(["--mixture", mixture, "--mixture.tasks.gad.head=clasification", "--mixture.sampler.name=unifrom"])
     assert [problem.key for problem in error.value.problems] == ["tasks.gad.head", "sampler.name"]
+
+
+@pytest.mark.parametrize("section", ["guard", "early_stopping", "run", "model", "trainer"])
+def test_a_config_file_may_have_a_single_section(section: str, tmp_path: Path) -> None:
+    config = read_config(write(tmp_path / "c.yaml", {section: {}}))
+    assert (config.mixture, config.rest) == (None, {section: {}})
+
+
+def test_a_file_without_an_option_is_a_mixture_or_a_config_file(mixture: str, tmp_path: Path) -> None:
+    found, rest = take_mixture([mixture, "--trainer.max_epochs", "1"])
+    assert found is not None
+    assert (found.name, rest) == ("m", ["--trainer.max_epochs=1"])
+    config = write(tmp_path / "c.yaml", {"mixture": "m.yaml", "trainer": {"max_epochs": 2}})
+    found, rest = take_mixture([str(config)])
+    assert found is not None
+    assert (found.name, json.loads(rest[1])["trainer"]) == ("m", {"max_epochs": 2})
+    assert take_mixture(["none.yaml"]) == (None, ["none.yaml"])

@@ -19,7 +19,7 @@ from heads.relation import RelationClassification
 from heads.token_classification import TokenClassification
 from mtl import commands as cli
 from mtl.commands import errors
-from mtl.commands.errors import wrong_predictions
+from mtl.commands.errors import task_errors
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError
 from tests import five_tasks
@@ -104,14 +104,14 @@ def test_the_wrong_rows_are_those_whose_prediction_differs_from_gold(run: Path, 
             relations = {(r["head"], r["tail"], r["type"]) for r in row["relations"]}
             wrong = {(r["head"], r["tail"], r["type"]) for r in made["relations"]} != relations
         expected += [line["id"]] * wrong
-    found = wrong_predictions(run, task)
+    found = task_errors(run, task).wrong
     assert sorted(wrong.row.id for wrong in found) == sorted(expected)
     sizes = [wrong.error for wrong in found]
     assert sizes == sorted(sizes, reverse=True), "largest error first"
 
 
 def test_the_requested_split_is_used(run: Path) -> None:
-    found = wrong_predictions(run, "links", "test")
+    found = task_errors(run, "links", "test").wrong
     assert len(found) >= 2, "two rows have a relation that cannot be found"
     assert all(wrong.row.id.startswith("links-test-") for wrong in found)
 
@@ -125,13 +125,13 @@ def test_the_requested_split_is_used(run: Path) -> None:
 )
 def test_a_wrong_name_is_an_error(run: Path, arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        wrong_predictions(run, *arguments)
+        task_errors(run, *arguments)
     assert message in str(caught.value)
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run\.json"):
-        wrong_predictions(tmp_path, "kind")
+        task_errors(tmp_path, "kind")
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_without_a_terminal_no_text_is_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = shown([str(run), "--task", "links", "--limit", "100"], capsys)
-    found = wrong_predictions(run, "links")
+    found = task_errors(run, "links").wrong
     assert found
     for wrong in found:
         assert wrong.row.id in out
@@ -164,7 +164,7 @@ def test_a_task_with_mentions_has_the_share_that_train_knows(run: Path, capsys: 
 
 
 def test_the_limit_reports_how_many_rows_are_hidden(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    number = len(wrong_predictions(run, "links"))
+    number = len(task_errors(run, "links").wrong)
     out = shown([str(run), "--task", "links", "--limit", "1"], capsys)
     assert f"{number} wrong in dev of links, {number - 1} not shown" in out
     assert out.count("predicted") == 1
@@ -199,7 +199,7 @@ def test_texts_stay_hidden_on_a_terminal_on_request(run: Path, monkeypatch: pyte
 @pytest.mark.slow
 def test_texts_are_shown_on_a_terminal(run: Path, tmp_path: Path) -> None:
     """A real terminal, as `script` would give."""
-    found = wrong_predictions(run, "links")
+    found = task_errors(run, "links").wrong
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "mtl", "errors", str(run), "--task", "links", "--limit", "100"]
     environment = {**os.environ, "TERM": "dumb"}

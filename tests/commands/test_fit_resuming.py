@@ -80,7 +80,7 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(
         go(folder, before, StopAt(stop))
     resumed = go(folder, after, ckpt_path=folder.resolve_checkpoint("last"))
 
-    assert min(after.seen) > 0  # it went on, and did not begin again
+    assert min(after.seen) > 0  # it resumed, and did not start over
     assert {**before.seen, **after.seen} == whole_rates.seen
     assert resumed.trainer.global_step == whole.trainer.global_step
     assert equal(whole.weights, resumed.weights)
@@ -269,7 +269,7 @@ def test_what_cannot_be_resumed_or_found_is_an_input_error(
 
 
 @pytest.mark.usefixtures("fresh")
-def test_auto_resumes_from_the_newest_last_of_the_seed_and_otherwise_starts_afresh_in_the_same_folder(
+def test_auto_resumes_from_the_newest_last_of_the_seed_and_otherwise_starts_a_new_run_in_the_same_folder(
     toy_mixture: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = toy_mixture()

@@ -96,3 +96,8 @@ def test_a_malformed_interpolation_is_a_problem_with_its_key() -> None:
     with pytest.raises(InputError) as caught:
         check_syntax({"a": ["${b", "${c}"]}, "m.yaml: ")
     assert caught.value.problems[0].key == "m.yaml: a[0]"
+
+
+def test_keys_that_are_numbers_and_texts_may_hold_values_of_one_size() -> None:
+    fields = {"a": "x", "b": "${a}", 9: ["${a}", "${b}"]}
+    assert resolve(fields) == {"a": "x", "b": "x", "9": ["x", "x"]}

@@ -162,7 +162,7 @@ def test_an_unknown_key_of_a_task_named_like_a_section_gets_the_choices_of_a_tas
 @pytest.mark.parametrize("key", ["name", "tasks", "tasks.gad.head", "tasks.gad.data", "tasks.gad.data.path"])
 def test_a_missing_key_is_reported(key: str) -> None:
     problem = only_problem(**{key.replace(".", "__"): ...})
-    assert problem == Problem(key, f"missing key '{key.rpartition('.')[2]}'.", "Add it.")
+    assert problem == Problem(key, f"The key '{key.rpartition('.')[2]}' is missing.", "Add it.")
 
 
 def test_a_missing_key_is_recognized_in_a_misspelt_one() -> None:

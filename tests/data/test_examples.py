@@ -264,7 +264,8 @@ def test_a_task_that_shares_rows_keeps_its_unlabelled_rows(toy_mixture: Write) -
     data = prepared(load_mixture(toy_mixture()))
     leader, follower = data["cause"]["train"], data["bleed"]["train"]
     assert follower.example_rows.tolist() == leader.example_rows.tolist() == list(range(26))
-    assert follower.example_summary.unlabelled == 0
+    assert (follower.example_summary.used, follower.example_summary.unlabelled) == (17, 9)
+    assert accounts(follower)["read"] == 17 + 9
     assert follower.targets.tolist() == [int(n % 3 != 1) for n in range(26)]
     assert [e["input_ids"] for e in follower.examples] == [e["input_ids"] for e in leader.examples]
 

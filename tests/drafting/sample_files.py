@@ -50,6 +50,11 @@ def lists_in_a_table(folder: Path) -> tuple[Path, dict[str, str]]:
     return write_csv(folder / "topics.csv", "text,labels", rows), {"topics": "multilabel"}
 
 
+def tabs_with_quotes(folder: Path) -> tuple[Path, dict[str, str]]:
+    rows = [f'{n}\t"{note}\nNo ""other"" complaint."\t{"sick" if n % 3 else "well"}' for n, note in enumerate(notes())]
+    return write_csv(folder / "quoted.tsv", "nr\tnote\tstatus", rows), {"quoted": "classification"}
+
+
 def json_lines(folder: Path) -> tuple[Path, dict[str, str]]:
     rows = [{"sentence": f"Again: {note}", "gold": "yn"[index % 2], "nurse": "A"} for index, note in enumerate(notes())]
     return write_jsonl(folder / "rows.jsonl", rows), {"rows": "classification"}
@@ -290,7 +295,7 @@ def several_columns_of_labels(folder: Path) -> tuple[Path, dict[str, str]]:
         f'{n},"{note}",{"sick" if n % 3 else "well"},{kinds[n % 5]},{n % 7 / 2},{40 + n % 9}'
         for n, note in enumerate(notes())
     ]
-    heads = {"ward": "regression", "ward_status": "classification", "ward_topics": "multilabel"}
+    heads = {"ward_score": "regression", "ward_status": "classification", "ward_topics": "multilabel"}
     return write_csv(folder / "ward.csv", "nr,note,status,topics,score,age", rows), heads
 
 
@@ -299,14 +304,17 @@ def several_keys_of_labels(folder: Path) -> tuple[Path, dict[str, str]]:
         {"sentence": note, "gold": "yn"[n % 2], "severity": ["low", "high", "none"][n % 3], "nurse": "A", "seen": n > 3}
         for n, note in enumerate(notes())
     ]
-    return write_jsonl(folder / "visits.jsonl", rows), {"visits": "classification", "visits_severity": "classification"}
+    return write_jsonl(folder / "visits.jsonl", rows), {
+        "visits_gold": "classification",
+        "visits_severity": "classification",
+    }
 
 
 def several_columns_of_parquet(folder: Path) -> tuple[Path, dict[str, str]]:
     codes = [[["I50"], ["I50", "N18"], ["L30"]][n % 3] for n in range(30)]
     table = pa.table({"text": notes(), "codes": codes, "label": ["yn"[n % 2] for n in range(30)]})
     pq.write_table(table, folder / "coded.parquet")
-    return folder / "coded.parquet", {"coded": "classification", "coded_codes": "multilabel"}
+    return folder / "coded.parquet", {"coded_label": "classification", "coded_codes": "multilabel"}
 
 
 def questions_in_xml(folder: Path) -> tuple[Path, dict[str, str]]:
@@ -336,6 +344,7 @@ def questions_in_json(folder: Path) -> tuple[Path, dict[str, str]]:
 FILES = [
     a_csv,
     a_csv_from_excel,
+    tabs_with_quotes,
     a_table_without_header,
     lists_in_a_table,
     json_lines,

@@ -113,7 +113,7 @@ def test_each_column_of_labels_becomes_a_task_on_the_same_rows(tmp_path: Path) -
     first, *others = draft_tasks(sample_files.several_columns_of_labels(tmp_path)[0], "ward")
     assert first.fields["data"]["columns"] == {"text": "note", "label": "score"}
     assert [task.name for task in others] == ["ward_status", "ward_topics"]
-    assert [task.fields["same_rows_as"] for task in others] == ["ward", "ward"]
+    assert [task.fields["same_rows_as"] for task in others] == ["ward_score", "ward_score"]
     assert [task.fields["labels"] for task in others] == [["sick", "well"], ["heart", "lung", "skin"]]
     assert [task.fields["data"] for task in others] == [
         {"columns": {"label": "status"}, "label_type": "text"},
@@ -240,3 +240,10 @@ def test_divisions_leave_no_split_empty(number: int, others: dict[str, list[Row]
     made = assign(rows(number), SplitRule(**division))
     assert {"train", "dev"} <= set(made.num_rows)
     assert min(made.num_rows.values()) > 0
+
+
+def test_rows_of_one_patient_stay_together_whatever_the_column_is_called(tmp_path: Path) -> None:
+    rows = [f'P{n % 7},"{note}",{"sick" if n % 3 else "well"}' for n, note in enumerate(sample_files.notes())]
+    path = sample_files.write_csv(tmp_path / "ward.csv", "Patient-Nr,note,status", rows)
+    (task,) = draft_tasks(path, "ward")
+    assert task.fields["data"]["columns"] == {"document": "Patient-Nr", "text": "note", "label": "status"}

@@ -94,6 +94,12 @@ def test_a_folder_without_splits_is_a_problem(tmp_path: Path) -> None:
         guess(tmp_path / "x")
 
 
+def test_a_format_that_is_not_known_is_a_problem_that_lists_the_readers(tmp_path: Path) -> None:
+    (tmp_path / "notes.xml").write_text("<notes/>")
+    with pytest.raises(InputError, match=r"one of the readers: bioasq, .*jsonl, .*tac2017, text\."):
+        guess(tmp_path / "notes.xml")
+
+
 @pytest.mark.parametrize("first", ["p0,Fever high today,yes", "p0,Exanthem,yes"])
 def test_a_first_row_of_short_cells_is_no_header(first: str, tmp_path: Path) -> None:
     rows = [

@@ -10,7 +10,7 @@ import pytest
 
 from mtl.config.loading import load_mixture
 from mtl.drafting.draft import as_yaml, draft_tasks
-from mtl.problems import InputError
+from mtl.problems import InputError, Problem
 from mtl.readers._limits import VARIABLE
 from tests.readers import fuzzing
 
@@ -34,12 +34,19 @@ KINDS = {
 
 
 def outcome(path: Path, data: bytes) -> bool:
-    """Whether a file with this content gives tasks; their YAML must be what it was written from."""
+    """Whether a file with this content gives tasks; their YAML must be what it was written from.
+
+    Otherwise every problem must name the file.
+    """
     path.write_bytes(data)
+    refused: list[Problem] = []
     try:
         tasks = draft_tasks(path, "one")
     except InputError as error:
         str(error).encode()
+        refused = error.problems
+    if refused:
+        assert [problem.key for problem in refused if not problem.key.startswith(str(path))] == []
         return False
     mixture = path.with_name("mixture.yaml")
     mixture.write_text(as_yaml("drafted", tasks, "minilm-l6", 64, "drafted.yaml"), encoding="utf-8")
@@ -74,27 +81,37 @@ def test_many_mutated_files_give_a_mixture_or_an_input_error(name: str, tmp_path
     assert not all(outcomes(tmp_path, name, SOAK))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b'{"a": ' * 200_000,
-        b'{"text": "a", "x": %s}' % (b"[" * 200_000),
-        b'{"text": "\\ud800", "label": "a"}\n' * 3,
-        b"Fever\tO\nand\tB-${a}\n\n" * 3,
-        b'{"text": "a", "label": "${b"}\n{"text": "c", "label": "\\\\${b}"}\n' * 3,
-        b'{"text": "a", "label": %s}\n' % (b"9" * 5000),
-        b"text,label\n\0\0,\0\n",
-        b'text,label\n"open,x\n' * 50,
-        b"\xff\xfe\x00",
-        b"x" * (3 << 20),
-        b"a\tB-X\n" + b"y" * (3 << 20),
-    ],
-    ids=["braces", "brackets", "surrogate", "tag", "label", "digits", "zeros", "quotes", "bytes", "line", "late line"],
-)
+TEXTS = [b"fever and rash on day %d of treatment" % day for day in range(12)]
+"""Without texts of several words, a file is refused before its labels are looked at."""
+
+EXTREME = {
+    "braces": b'{"a": ' * 200_000,
+    "brackets": b'{"text": "a", "x": %s}' % (b"[" * 200_000),
+    "surrogate": b"".join(b'{"text": "%s \\ud800", "label": "%d"}\n' % (t, n % 2) for n, t in enumerate(TEXTS)),
+    "tag": b"Fever\tO\nand\tB-${a}\n\n" * 3,
+    "label": b"".join(
+        b'{"text": "%s", "label": "%s"}\n' % (t, (b"${b", b"\\\\${b}")[n % 2]) for n, t in enumerate(TEXTS)
+    ),
+    "digits": b'{"text": "a", "label": %s}\n' % (b"9" * 5000),
+    "zeros": b"text,label\n" + b"".join(b"%s\0,%d\0\n" % (t, n % 2) for n, t in enumerate(TEXTS)),
+    "quotes": b'text,label\n"open,x\n' * 50,
+    "bytes": b"\xff\xfe\x00",
+    "line": b"x" * (3 << 20),
+    "late line": b"a\tB-X\n" + b"y" * (3 << 20),
+}
+DRAFTED = {
+    "tag": ("csv", "txt", "conll"),
+    "label": ("csv", "jsonl", "txt", "conll", "json"),
+    "zeros": ("csv", "txt", "conll"),
+}
+"""The endings with which these contents give tasks; everything else is refused."""
+
+
+@pytest.mark.parametrize("name", EXTREME)
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "txt", "conll", "json", "xml"])
-def test_extreme_files_do_too(content: bytes, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extreme_files_do_too(name: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "2")
-    outcome(tmp_path / f"a.{suffix}", content)
+    assert outcome(tmp_path / f"a.{suffix}", EXTREME[name]) is (suffix in DRAFTED.get(name, ()))
 
 
 def test_what_cannot_be_opened_is_an_input_error(tmp_path: Path) -> None:

@@ -69,8 +69,13 @@ def test_a_failed_compilation_is_reported_with_the_reason(encoder: Encoder, monk
 def test_a_frozen_encoder_is_compiled_without_a_backward_pass(
     tiny_encoder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    passes: list[torch.Tensor] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: None)
+    monkeypatch.setattr(torch.Tensor, "backward", lambda self, *_, **__: passes.append(self))
     compile_encoder(load(tiny_encoder("bert"), freeze_layers=1))
+    assert passes == []
+    compile_encoder(load(tiny_encoder("bert")))
+    assert len(passes) == 1
 
 
 def test_the_test_passes_use_the_device_precision_and_modes_of_the_run(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -172,4 +173,17 @@ def test_a_hub_that_refuses_or_cannot_be_reached_is_reported(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError) as caught:
         push(tmp_path, "owner/name")
+    assert [problem.key for problem in caught.value.problems] == ["--repo"]
+
+
+def test_a_hub_that_does_not_listen_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "README.md").write_text("x", encoding="utf-8")
+    with socket.socket() as taken:  # bound and not listening, so that every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        place = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", place)
+        monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", place)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        with pytest.raises(InputError) as caught:
+            push(tmp_path, "owner/name")
     assert [problem.key for problem in caught.value.problems] == ["--repo"]

@@ -13,8 +13,8 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import DataSpec
 from mtl.export.evaluation_results import evaluation_results
-from mtl.export.loaded_run import load_run
 from mtl.export.task_model import export_tasks
+from mtl.prediction.trained_model import TrainedModel
 from tests.trained_runs import saved_run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -22,7 +22,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(scope="module")
 def readme(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], Path]) -> Path:
-    """The README of the task `drugs` of a run with all records, beside a task whose data is on the hub."""
+    """The README of the task `drugs` of a run with all records, next to a task whose data is on the hub."""
     folder = tmp_path_factory.mktemp("card")
     hub = {"reader": "hub", "path": "owner/answers", "config": "plain", "revision": COMMIT, "licence": "CC BY 4.0"}
     tasks: dict[str, Any] = {
@@ -72,17 +72,17 @@ OTHER_ROWS: list[dict[str, Any]] = [
 def test_a_score_of_another_checkpoint_or_of_other_rows_is_no_evaluation_result(
     readme: Path, changes: dict[str, Any]
 ) -> None:
-    run = load_run(next((readme.parents[2] / "runs").rglob("run.json")).parent)
+    run = TrainedModel(next((readme.parents[2] / "runs").rglob("run.json")).parent)
     assert evaluation_results(run, "kind")
     run.folder.update_info(evaluated={"test": "last-step9.ckpt"})
     assert evaluation_results(run, "kind") == {}
     run.folder.update_info(evaluated={"test": run.checkpoint.name})
-    spec = run.trained.tasks["kind"]
+    spec = run.trained_mixture.tasks["kind"]
     fields = spec.data.model_dump()
-    options = changes.get("options", {})  # of the reader, which the fields hold beside the others
+    options = changes.get("options", {})  # of the reader, which the fields hold with the others
     data = DataSpec(**{**fields, **{name: value for name, value in changes.items() if name != "options"}, **options})
-    changed = run.trained.model_copy(update={"tasks": {"kind": spec.model_copy(update={"data": data})}})
-    assert evaluation_results(run._replace(trained=changed), "kind") == {}
+    run.trained_mixture.tasks["kind"] = spec.model_copy(update={"data": data})
+    assert evaluation_results(run, "kind") == {}
 
 
 def section(text: str, title: str) -> list[list[str]]:

@@ -171,13 +171,14 @@ def test_the_code_of_a_readme_gives_what_mtl_predict_gives(exported: tuple[Path,
         readme = (folder / name / "README.md").read_text(encoding="utf-8")
         # No threshold of three classes gives the decisions at another temperature.
         assert ("temperature 0.400" in readme) == (is_calibrated and name not in ("acute", "score"))
+        assert ("becomes the geometric mean" in readme) == (name == "drugs" and not is_calibrated)
     labels = [record["predictions"]["acute"] for record in predicted]
     assert {one["label"] == max(one["scores"], key=one["scores"].get) for one in labels} == {True, False}
 
 
 def test_the_code_of_a_readme_reads_pairs(tmp_path: Path, tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = saved_run(tmp_path / "runs", mixture(tiny_encoder("bert"), {"kind": TASKS["kind"]}))
-    monkeypatch.setattr("mtl.export.loaded_run.trained_rows", lambda content: TrainedRows({}, {"kind": 2}))
+    monkeypatch.setattr("mtl.prediction.trained_model.trained_rows", lambda content: TrainedRows({}, {"kind": 2}))
     export_tasks(run.path, tmp_path / "out", ["kind"])
     found = json.loads(printed(tmp_path / "out", "no fever").replace("'", '"'))
     (record,) = predict(run.path, [{"text": "no fever", "text_pair": "The fever fell."}]) or []

@@ -126,7 +126,7 @@ def test_soft_labels_of_independent_labels_are_softened_as_their_logits_are(temp
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_masked_has_no_gradient_and_does_not_count(kind: type[Head]) -> None:
-    """A row without any label, and a label that nobody looked for, with and without soft labels beside it."""
+    """A row without any label, and a label that nobody looked for, with and without soft labels next to it."""
     head = made(kind)
     rows = [
         TextRow("0", "0", "x", probabilities={"a": 0.2, "b": 0.3, "c": 0.5}),

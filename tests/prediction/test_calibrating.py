@@ -165,10 +165,10 @@ def test_a_calibration_holds_for_its_checkpoint_only(
     run = FinishedRun(copy, FP32)
     assert run.temperature("kind") == 1.0
     (copy / FILE).write_text(json.dumps({**calibrated, "checksum": "00000000"}))
-    assert calibration_of(run.checkpoint) == {}
+    assert calibration_of(run.model.checkpoint) == {}
     assert FILE in capsys.readouterr().err
     (copy / FILE).write_text(json.dumps(calibrated))
-    assert temperatures(calibration_of(run.checkpoint)) == {
+    assert temperatures(calibration_of(run.model.checkpoint)) == {
         name: one["temperature"] for name, one in calibrated["tasks"].items()
     }
     assert FinishedRun(copy, FP32).temperature("kind") == calibrated["tasks"]["kind"]["temperature"]
@@ -181,9 +181,9 @@ def test_one_task_can_be_calibrated_and_the_others_stay(
     copy = copy_of(trained, tmp_path)
     run = FinishedRun(copy, FP32)
     calibrate(run, ["kind"])
-    assert set(calibration_of(run.checkpoint)) == {"kind"}
+    assert set(calibration_of(run.model.checkpoint)) == {"kind"}
     calibrate(run, ["topics"])
-    assert calibration_of(run.checkpoint) == {name: calibrated["tasks"][name] for name in ("kind", "topics")}
+    assert calibration_of(run.model.checkpoint) == {name: calibrated["tasks"][name] for name in ("kind", "topics")}
 
 
 def test_labels_that_nobody_looked_for_are_left_out(trained: Path, tmp_path: Path) -> None:

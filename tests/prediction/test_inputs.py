@@ -129,3 +129,23 @@ def test_a_header_that_cannot_be_read_names_options_of_the_command(tmp_path: Pat
         read(tmp_path / "x.csv", delimiter=",")
     assert caught.value.problems[0].key == "--delimiter"
     assert '--delimiter ";"' in caught.value.problems[0].suggestion
+
+
+def test_relations_of_the_input_are_not_read_whatever_they_say(tmp_path: Path) -> None:
+    relation = "7\tPositive_Correlation\tD1\tD2\tNovel\n"
+    mentions = "7\t0\t7\tAspirin\tDrug\tD1\n7\t15\t20\tfever\tSign\tD2\n"
+    (tmp_path / "in.PubTator").write_text(f"7|t|Aspirin\n7|a|treats fever.\n{mentions}{relation}", encoding="utf-8")
+    rows, bad = open_input(tmp_path / "in.PubTator", []).read()
+    (read,) = rows
+    assert (bad, read.carried, read.title_end) == ([], {}, 7)
+
+
+def test_bioc_gives_texts_and_mentions(tmp_path: Path) -> None:
+    place = '<location offset="0" length="7"/><text>Aspirin</text>'
+    annotation = f'<annotation id="1"><infon key="type">Drug</infon>{place}</annotation>'
+    passage = f"<passage><offset>0</offset><text>Aspirin treats fever.</text>{annotation}</passage>"
+    xml = f"<collection><document><id>7</id>{passage}</document></collection>"
+    (tmp_path / "in.xml").write_text(xml, encoding="utf-8")
+    rows, bad = open_input(tmp_path / "in.xml", []).read()
+    (read,) = rows
+    assert (bad, read.row.id, read.row.text, read.carried) == ([], "7", "Aspirin treats fever.", {})

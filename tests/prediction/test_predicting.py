@@ -420,3 +420,20 @@ def test_a_split_needs_a_task_that_has_it_and_an_output_that_can_hold_it(
 ) -> None:
     assert cli.run(["predict", str(run), *words]) == 2
     assert capsys.readouterr().err.startswith(f"mtl: {key}: ")
+
+
+def test_predictions_are_printed_only_if_that_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["predict", str(run), "--text", "aspirin reduces fever", "--task", "kind", "--trainer.accelerator", "cpu"]
+    assert cli.run(words) == 2
+    assert capsys.readouterr().err.startswith("mtl: --output: ")
+    assert cli.run([*words, "--output", "-"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert (
+        json.loads(line) == predict(run, ["aspirin reduces fever"], tasks=["kind"], trainer={"accelerator": "cpu"})[0]
+    )
+    assert cli.run([*words, "--output", "-", "--resume"]) == 2
+    assert capsys.readouterr().err.startswith("mtl: --resume: ")
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import torch
 
 from mtl.config.loading import load_mixture
 from mtl.encoder.model import Encoder
-from mtl.prediction import predictor
+from mtl.prediction import trained_model
 from mtl.prediction.predicting import predict
 from mtl.prediction.predictor import Predictor
 from mtl.problems import InputError
@@ -31,13 +31,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Callable[[str], 
 def test_weights_are_loaded_once_for_several_inputs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [predict(run, [text]) for text in TEXTS]
     loaded = []
-    build = predictor.build_module
+    build = trained_model.build_module
 
     def counted(*arguments: Any, **options: Any) -> Any:
         loaded.append(1)
         return build(*arguments, **options)
 
-    monkeypatch.setattr(predictor, "build_module", counted)
+    monkeypatch.setattr(trained_model, "build_module", counted)
     one = Predictor(run)
     assert not loaded
     one.load()

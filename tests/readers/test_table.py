@@ -414,3 +414,31 @@ def test_decimal_commas_need_their_option(tmp_path: Path) -> None:
         read(tmp_path, "x.csv", lines, delimiter=";", label_type="number")
     with pytest.raises(InputError):
         read(tmp_path, "x.csv", lines.replace("0,5", "1.000,5"), delimiter=";", label_type="number", decimal=",")
+
+
+def test_quotes_that_are_not_expected_are_named_where_fields_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text('text\tlabel\n"No fever.\nNo rash."\twell\n', encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        list(Table(str(path)).read("train"))
+    assert "quoting: true" in str(caught.value)
+    assert [row.label for row in Table(str(path), quoting=True).read("train")] == ["well"]
+    path.write_text("text\tlabel\nNo fever.\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        list(Table(str(path)).read("train"))
+    assert "quoting" not in str(caught.value)
+
+
+def test_a_spreadsheet_is_to_be_exported(tmp_path: Path) -> None:
+    path = tmp_path / "train.xlsx"
+    path.write_bytes(b"PK")
+    with pytest.raises(InputError) as caught:
+        list(Table(str(path)).read("train"))
+    assert "CSV" in caught.value.problems[0].suggestion
+
+
+def test_a_missing_folder_is_the_problem_and_not_each_of_its_files(tmp_path: Path) -> None:
+    reader = Table(str(tmp_path / "none"), files={"train": "a.csv", "dev": "b.csv"})
+    with pytest.raises(InputError) as caught:
+        reader.sources()
+    assert [problem.key for problem in caught.value.problems] == ["path"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running.session import Session
 from mtl.study.statistics.significance import Cell
 

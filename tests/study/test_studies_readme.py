@@ -21,8 +21,8 @@ from mtl.study.design.plan import _all_runs
 from mtl.study.design.rates import StudyOptimisation
 from mtl.study.design.resources import LauncherSpec, TrainerSpec
 from mtl.study.design.runs import Run, single_runs, without_stages
-from mtl.study.design.spec import load_study
 from mtl.study.design.stages import STAGES
+from mtl.study.design.study_file import load_study
 from mtl.study.design.study_spec import StudySpec
 from mtl.study.report import conclusions
 from mtl.study.report.presentation import MARKS

@@ -1,4 +1,4 @@
-"""Scores of models beside published ones: only with the same variant."""
+"""Scores of models next to published ones: only with the same variant."""
 
 from __future__ import annotations
 

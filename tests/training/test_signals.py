@@ -26,7 +26,7 @@ from tests import signal_matrix
 Write = Callable[..., Path]
 Train = Callable[..., Any]
 
-PAGE = Path(__file__).parents[2] / "experiments" / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 PRIMARY = {"cause": "accuracy", "drugs": "f1", "risk": "pearson", "bleed": "accuracy"}
 
 

@@ -320,7 +320,7 @@ def test_a_killed_search_resumes_its_training_and_finishes_like_one_that_was_not
     found = json.loads(out)
     assert [trial["scores"] for trial in found["all"]] == [trial["scores"] for trial in whole["all"]]
     assert found["trials"]["finished"] == 2
-    assert len(list(folder.glob("trials/*/toy/*/run.json"))) == 2  # the interrupted run went on in its folder
+    assert len(list(folder.glob("trials/*/toy/*/run.json"))) == 2  # the interrupted run resumed in its folder
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_the_command_has_the_mixture_the_fixed_options_and_the_best_values() -> 
 def test_the_page_has_a_row_per_trial_the_counts_and_the_caution() -> None:
     page = search_page(record(*TRIALS, importance={"model.learning_rate": 1.0}))
     rows = [line for line in page.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + len(TRIALS) + 2
+    assert len(rows) == 2 + len(TRIALS) + 2 + 1  # trials, and the importance of one key, each with two lines of header
     for part in ("3 finished, 1 pruned, 1 failed", "biased upward", "**1**", "after seed 0", "repeats trial 1"):
         assert part in page
     assert "undertrained" not in page

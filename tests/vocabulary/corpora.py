@@ -31,7 +31,7 @@ def write_corpus(folder: Path, train: list[str] = DOCUMENTS, dev: list[str] = HE
 
 
 def write_file(folder: Path, encoder: Path, **fields: Any) -> Path:
-    """Writes a vocabulary file in a folder, with a corpus beside it unless it is there."""
+    """Writes a vocabulary file in a folder, with a corpus next to it unless it is there."""
     if not (folder / "corpus").exists():
         write_corpus(folder / "corpus")
     written: Mapping[str, Any] = {

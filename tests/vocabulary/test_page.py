@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from mtl.config import components
-from mtl.vocabulary.vocabulary_file import AddSpec, BaseSpec, InitialiserSpec, VocabularySpec
+from mtl.vocabulary.vocabulary_file import AddSpec, BaseSpec, InitialiserSpec, VocabularySpec, load_vocabulary
 
 PAGE = (Path(__file__).parents[2] / "docs" / "vocabulary.md").read_text(encoding="utf-8")
 
@@ -44,7 +44,13 @@ def test_every_method_has_a_row_with_its_options() -> None:
         assert shown == {key: parameter.default for key, parameter in parameters.items()}
 
 
-def test_the_vocabulary_file_of_the_page_is_valid() -> None:
-    fields = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0])
-    spec = VocabularySpec(**fields)
-    components.find("initialiser", spec.init.method, "init.method")
+def test_the_vocabulary_file_of_the_page_is_valid(tmp_path: Path) -> None:
+    text = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0]
+    (tmp_path / "vocabulary.yaml").write_text(text, encoding="utf-8")
+    spec, fields = load_vocabulary(tmp_path / "vocabulary.yaml", [], "extend"), yaml.safe_load(text)
+    assert spec.model_fields_set == {"encoder", "data", "add", "init"}
+    found = spec.encoder.name, spec.data.reader, spec.add.max, spec.init.method
+    assert found == tuple(
+        fields[a][b] for a, b in (("encoder", "name"), ("data", "reader"), ("add", "max"), ("init", "method"))
+    )
+    assert spec.init.method in rows_of("Methods")

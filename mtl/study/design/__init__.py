@@ -1,6 +1,6 @@
 """From a study file to the runs that its questions need, each with its key.
 
-- `study_spec`: the keys of a study file. `spec`: how a file becomes a `Study`: the settings together with the mixture.
+- `study_spec`: the keys of a study file. `study_file`: how a file becomes a `Study`: the settings and the mixture.
 - `runs`: a run, and a comparison of two.
 - `designs`: designs and controls, each a question with the runs that it compares. `pretraining`: those that train the
   encoder on another task first.
@@ -30,6 +30,6 @@ __all__ = [
     "pretraining",
     "run_spec",
     "runs",
-    "spec",
     "study_code",
+    "study_file",
 ]

@@ -118,7 +118,7 @@ def prepared_arms(mixture: Mixture, study: StudySpec, data: Mapping[str, TaskDat
 
 
 def end_problems(study: StudySpec, arms: Mapping[str, Arm], updates: Mapping[str, int]) -> list[Problem]:
-    """Problems with curricula of arms that go on after the end of the pretraining.
+    """Problems with curricula of arms that continue past the end of pretraining.
 
     Args:
         study: The study.

@@ -118,7 +118,7 @@ def _limited(
     tokenizer: PreTrainedTokenizerBase,
     seed: int,
 ) -> DataVariant:
-    """A target with at most so many training rows: whole documents, the first of one seeded order."""
+    """A target with at most a given number of training rows: whole documents, the first of one seeded order."""
     spec = mixture.tasks[target].data
     limit = (spec.limit or LimitSpec(train=size, seed=seed)).model_copy(update={"train": size})
     made = DataVariant({target: spec.model_copy(update={"limit": limit})}, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from mtl.messages import counted
 from mtl.study.design.budget import Amount, StageBudget
 from mtl.study.design.designs import CONTINUED, CROSS, DESIGNS
 from mtl.study.design.plan import StudyPlan
@@ -46,7 +47,7 @@ def described(plan: StudyPlan) -> list[str]:
         f" that counts. Test data selects nothing.{sources}",
         f"Labelled rows in train/dev/test{sampled}: {', '.join(f'{name} {size}' for name, size in sizes.items())}.",
         f"Seeds: {', '.join(map(str, spec.seed_list))}. Each run trains on one {trainer['accelerator']} device in"
-        f" {trainer['precision']} with {trainer['threads']} thread{'' if trainer['threads'] == 1 else 's'}.",
+        f" {trainer['precision']} with {counted(trainer['threads'], 'thread')}.",
     ]
     words += [
         f"{name} is left out, because its data is absent; it comes from {spec.optional_tasks[name]}."

@@ -264,7 +264,7 @@ DESIGNS = {
         "What does a target gain from training the encoder first as in an arm, rather than as in the first arm?",
         pretraining.against_first,
         pretraining.option_problems,
-        needs=f"a task with arms, such as {pretraining.EXAMPLE}, or the design {PRETRAINING} beside it",
+        needs=f"a task with arms, such as {pretraining.EXAMPLE}, or the design {PRETRAINING} with it",
         has_partners=False,
     ),
     SIZES: Design(

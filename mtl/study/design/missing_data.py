@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtl.data.reading import absent_files
 from mtl.problems import InputError, Problem
-from mtl.study.design.spec import Study, design_problems
+from mtl.study.design.study_file import Study, design_problems
 
 
 def with_available_data(study: Study) -> Study:

@@ -28,9 +28,9 @@ from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.runs import SHUFFLED, Comparison, Run, single_runs
 from mtl.study.design.sizes import SIZES
-from mtl.study.design.spec import Study
 from mtl.study.design.stages import STAGES
 from mtl.study.design.study_code import StudyCode, study_code
+from mtl.study.design.study_file import Study
 from mtl.study.design.study_spec import StudySpec
 from mtl.training.assembly import build_heads
 from mtl.training.precision import precision_problems

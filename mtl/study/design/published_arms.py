@@ -1,4 +1,4 @@
-"""Published scores of the arms of a study, from a table beside it."""
+"""Published scores of the arms of a study, from a table next to it."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from mtl.encoder.location import encoder_identity
 from mtl.study.design.run_settings import RunSettings
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.runs import REPLICATE, SHUFFLED, Comparison, Run, original
-from mtl.study.design.spec import Study
 from mtl.study.design.study_code import StudyCode
+from mtl.study.design.study_file import Study
 from mtl.study.design.study_spec import StudySpec
 from mtl.training.precision import natural_precision
 

@@ -15,7 +15,7 @@ from mtl.data.examples import TaskData
 from mtl.study.design.arms import Arm
 from mtl.study.design.data_variants import DataVariant
 from mtl.study.design.runs import Run, original
-from mtl.study.design.spec import Study
+from mtl.study.design.study_file import Study
 from mtl.training.hyperparameters import Optimisation
 
 

@@ -39,7 +39,7 @@ def sizes_of(tasks: Sequence[str], options: Any) -> dict[str, list[Any]]:
 
 
 def variant(target: str, size: Any) -> str:
-    """The name of the data of a run in which a target has so many training rows; empty for all of them."""
+    """The name of the data of a run in which a target has a given number of training rows; empty for all."""
     return "" if size == ALL else f"{target}{_at(size)}"
 
 

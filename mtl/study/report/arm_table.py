@@ -1,4 +1,4 @@
-"""The table of the arms: test scores beside published ones, and whether both put the arms in the same order."""
+"""The table of the arms: test scores next to published ones, and whether both put the arms in the same order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scipy import stats
 
+from mtl.markdown import MISSING
 from mtl.study.design.designs import ARMS
 from mtl.study.design.pretraining import PRETRAINING_ARMS
 from mtl.study.report.conclusions import OrderAgreement, mean_and_sd
-from mtl.study.report.presentation import MISSING, score, short
+from mtl.study.report.presentation import score, short
 from mtl.study.statistics.findings import Findings, Gain
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ import statistics as numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from mtl.markdown import MISSING
+from mtl.messages import counted
 from mtl.study.design.designs import CONTINUED, DESIGNS
 from mtl.study.report.presentation import (
     MARKS,
-    MISSING,
     State,
     exceeds_training,
     holds,
@@ -187,7 +188,7 @@ def summary(findings: Findings) -> Summary:
     pairs = [(gain, family) for family in designs for gain in family.gains]
     headline = f"{_counts(pairs)}{_rest(pairs)}." if pairs else "The study has no design with gains to test."
     if findings.collapsed:
-        headline += f" {_count(len(findings.collapsed), 'run')} collapsed."
+        headline += f" {counted(len(findings.collapsed), 'run')} collapsed."
     if findings.missing:
         headline = f"Some runs are missing, so this result is preliminary. {headline}"
     if findings.left_out:
@@ -243,7 +244,7 @@ def grouping_statement(grouping: Grouping) -> str:
     groups = " | ".join(" + ".join(group) for group in grouping.groups)
     total = points(grouping.predicted_total)
     if grouping.predicted_total < 0:
-        encoders = _count(grouping.max_encoders, "encoder")
+        encoders = counted(grouping.max_encoders, "encoder")
         prediction = (
             f"Sharing is predicted to lose: even the best groups with at most {encoders} ({groups}) have a sum of gains"
             f" of {total}, below that of separate single-task models, which is 0"
@@ -334,7 +335,7 @@ def single_scores(findings: Findings) -> Iterator[str]:
     for target, facts in findings.targets.items():
         n, mean, sd = mean_and_sd(facts.single)
         trivial = f"; trivial predictor {facts.baseline[0]} {score(facts.baseline[1])}" if facts.baseline else ""
-        yield f"- {target}: {facts.metric} {score(mean)} (SD {score(sd)}, {_count(n, 'seed')}){trivial}"
+        yield f"- {target}: {facts.metric} {score(mean)} (SD {score(sd)}, {counted(n, 'seed')}){trivial}"
 
 
 def duration(seconds: float) -> str:
@@ -357,7 +358,7 @@ def _counts(pairs: Sequence[tuple[Gain, Family]]) -> str:
     positive, matched, negative = (states.count(one) for one in ("helps", "matched", "hurts"))
     if not positive + matched + negative:
         return "No gain is significant"
-    gains = _count(len(states), "gain")
+    gains = counted(len(states), "gain")
     clauses = [f"{negative} {_are(negative)} significant and negative"]
     if matched:
         clauses.insert(0, f"{matched} {_are(matched)} significant but no more than further training brings")
@@ -386,7 +387,7 @@ def _procedure(findings: Findings, family: Family) -> str:
     """The error rate and the test that the verdicts of a design are based on."""
     num_gains = len(family.gains)
     num_tested = sum(gain.cell.n == len(findings.seeds) for gain in family.gains)
-    which = f"all {num_gains} gains" if num_tested == num_gains > 1 else f"{_count(num_tested, 'gain')}"
+    which = f"all {num_gains} gains" if num_tested == num_gains > 1 else f"{counted(num_tested, 'gain')}"
     return f"family-wise error rate {findings.alpha:g}, Westfall-Young step-down over {which}"
 
 
@@ -395,7 +396,7 @@ def _significant_gain(findings: Findings, family: Family, gain: Gain) -> Signifi
     verb, metric = "loses" if verdict == "hurts" else "gains", findings.targets[gain.target].metric
     text = (
         f"{gain.target} {verb} {points(abs(cell.mean), signed=False)} points of {metric}"
-        f" {partner_phrase(family, gain.partner)} ({level(findings)} interval over {_count(cell.n, 'seed')}"
+        f" {partner_phrase(family, gain.partner)} ({level(findings)} interval over {counted(cell.n, 'seed')}"
         f" {span(cell.interval)}, adjusted {p_statement(cell.adjusted_p)})."
     )
     if verdict == "helps" and gain.beyond is not None and is_compared(gain):
@@ -408,7 +409,7 @@ def _caveats(findings: Findings, gain: Gain) -> Iterator[str]:
     if gain.cell.verdict == "helps" and is_compared(gain) and not exceeds_training(gain):
         yield _no_more(findings, gain)
     if gain.collapsed:
-        runs = _count(len(gain.collapsed), "run")
+        runs = counted(len(gain.collapsed), "run")
         yield f"Caution: {runs} collapsed ({'; '.join(gain.collapsed)}), which may explain the gain."
     noise = noise_floor(findings, gain.target)
     if holds(noise, gain.cell.mean):
@@ -445,7 +446,7 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
     if unresolvable:
         needed = next(n for n in itertools.count(1) if floor(n) <= findings.alpha)
         yield (
-            f"{_count(unresolvable, 'gain')} {_are(unresolvable)} unresolvable: with {_count(num_seeds, 'seed')}, the"
+            f"{counted(unresolvable, 'gain')} {_are(unresolvable)} unresolvable: with {counted(num_seeds, 'seed')}, the"
             f" smallest possible p is {p_value(family.floor)}, above {findings.alpha:g}. At least {needed} seeds are"
             " needed. This says nothing about the size of the gains."
         )
@@ -453,35 +454,35 @@ def _design_limits(findings: Findings, family: Family) -> Iterator[str]:
     if flat:
         which = ", ".join(f"{gain.target} {partner_phrase(family, gain.partner)}" for gain in flat)
         yield (
-            f"{_count(len(flat), 'gain')} {_are(len(flat))} identical for every seed ({which}), as happens if a task"
+            f"{counted(len(flat), 'gain')} {_are(len(flat))} identical for every seed ({which}), as happens if a task"
             " has not learned anything yet. An interval of width 0 does not mean certainty."
         )
     small = [g for g in family.gains if g.cell.n and is_below(g.cell.mean, findings.targets[g.target].test_unit)]
     if small:
         yield (
-            f"{_count(len(small), 'gain')} {_are(len(small))} smaller than one unit of the test set (1 / its number of"
+            f"{counted(len(small), 'gain')} {_are(len(small))} smaller than one unit of the test set (1 / its number of"
             " gold labels) and therefore not significant, however little they vary."
         )
     uncompared = [g for g in family.gains if state(g, family) == "helps" and not _exceeds_training(g, family)]
     if uncompared and DESIGNS[family.design].has_partners:
         few = "is" if len(uncompared) == 1 else "are"
         yield (
-            f"{_count(len(uncompared), 'significant positive gain')} {few} not compared with further training of the"
+            f"{counted(len(uncompared), 'significant positive gain')} {few} not compared with further training of the"
             f" target alone, because {_why_uncompared(findings, family)}."
         )
     if undecided:
         yield (
-            f"{_count(undecided, 'gain')} {_are(undecided)} undecided: neither an effect nor its absence is shown. The"
+            f"{counted(undecided, 'gain')} {_are(undecided)} undecided: neither an effect nor its absence is shown. The"
             " intervals show how large each effect may be."
         )
     if incomplete := sum(0 < gain.cell.n < num_seeds for gain in family.gains):
         verb = "lacks" if incomplete == 1 else "lack"
         yield (
-            f"{_count(incomplete, 'gain')} {verb} at least one seed and {_are(incomplete)} excluded from the"
+            f"{counted(incomplete, 'gain')} {verb} at least one seed and {_are(incomplete)} excluded from the"
             " significance test."
         )
     if missing := states.count("missing"):
-        yield f"{_count(missing, 'gain')} {_are(missing)} missing: no seed has both runs."
+        yield f"{counted(missing, 'gain')} {_are(missing)} missing: no seed has both runs."
 
 
 def _why_uncompared(findings: Findings, family: Family) -> str:
@@ -539,10 +540,6 @@ def _sum(runs: Sequence[Cost]) -> Cost:
         examples=sum(run.examples for run in runs),
         tokens=sum(run.tokens for run in runs),
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _are(number: int) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mtl.markdown import MISSING
 from mtl.study.design.designs import CROSS
 from mtl.study.report import conclusions, presentation
 from mtl.study.report.arm_table import arm_lines, arm_table, order_agreements
@@ -229,7 +230,7 @@ def _map_of(findings: Findings, family: Family) -> _HeatMap:
 
 def _holds_zero(gain: Gain) -> str:
     if not presentation.is_known(gain.cell.interval):
-        return presentation.MISSING
+        return MISSING
     return "yes" if presentation.holds(gain.cell.interval) else "no"
 
 
@@ -403,7 +404,7 @@ def _table(findings: Findings, family: Family) -> Table:
         made.caption = f"{len(family.gains) - TERMINAL_ROWS} more gains in the report"
     for gain in gains:
         found, cell = state(gain, family), gain.cell
-        p = presentation.MISSING if found == "unresolvable" else presentation.p_value(cell.adjusted_p)
+        p = MISSING if found == "unresolvable" else presentation.p_value(cell.adjusted_p)
         numbers = (points(cell.mean), span(cell.interval), p)
         caution = f" {presentation.CAUTION} collapsed run" if gain.collapsed else ""
         last = Text(f"{presentation.MARKS[found]} {found}{caution}".strip(), style=styles.get(found, ""))
@@ -420,7 +421,7 @@ def _cross_table(findings: Findings, family: Family) -> Table:
     for row in rows:
         made.add_column(Text(short(_tested(row).test)), justify="right")
     for row in rows:
-        numbers = [presentation.MISSING if one is None else presentation.score(one.mean) for one in row]
+        numbers = [MISSING if one is None else presentation.score(one.mean) for one in row]
         made.add_row(Text(short(_tested(row).test)), Text(_tested(row).metric), *numbers)
     return made
 
@@ -448,7 +449,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"marks": presentation.MARKS, "caution": presentation.CAUTION, "not_known": presentation.MISSING}
+    made.globals |= {"marks": presentation.MARKS, "caution": presentation.CAUTION, "not_known": MISSING}
     made.filters |= {
         "points": points,
         "span": span,

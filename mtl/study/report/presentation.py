@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from mtl.markdown import MISSING
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.study.design.designs import ITSELF
 from mtl.study.statistics.findings import Family, Findings, Gain
@@ -14,7 +15,6 @@ from mtl.study.statistics.significance import Interval, floor
 
 State = Literal["helps", "matched", "hurts", "undecided", "unresolvable", "control", "missing"]
 
-MISSING = "–"
 MARKS: Mapping[State, str] = {
     "helps": "▲",
     "matched": "△",

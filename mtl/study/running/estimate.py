@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mtl.messages import counted
 from mtl.study.design.description import described
 from mtl.study.design.designs import CONTROLS
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.runs import Run, original
 from mtl.study.report.conclusions import duration
-from mtl.study.running.history import counted
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.session import Session
 from mtl.study.running.train_run import train

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from mtl.code_identity import changed_definitions
 from mtl.encoder.location import encoder_identity
 from mtl.files import read_json, write_json
+from mtl.messages import counted
 from mtl.study.design.plan import StudyPlan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.runs import original
@@ -263,12 +264,3 @@ def _merged(parts: Iterable[Mapping[str, str]]) -> dict[str, str]:
 def _capped(texts: Sequence[str]) -> list[str]:
     more = len(texts) - LISTED
     return [*texts[:LISTED], *([f"and {more} more"] if more > 0 else [])]
-
-
-def counted(number: int, what: str) -> str:
-    """Returns a count with its noun.
-
-    >>> counted(1, "run"), counted(2, "run")
-    ('1 run', '2 runs')
-    """
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -22,13 +22,14 @@ from mtl.encoder.location import encoder_identity
 from mtl.evaluation.frozen import FrozenBaseline
 from mtl.files import folder_name, read_json, write_json
 from mtl.hashed_ids import without_ids
+from mtl.messages import counted
 from mtl.study.design.description import described
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.runs import Run, single_runs
-from mtl.study.design.spec import Study
-from mtl.study.running.history import History, counted
+from mtl.study.design.study_file import Study
+from mtl.study.running.history import History
 from mtl.study.running.launchers import Launcher
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.study_tracker import StudyTracker

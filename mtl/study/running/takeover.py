@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from mtl.messages import counted
 from mtl.study.design.run_spec import Finished, RunSpec
 from mtl.study.design.runs import original
-from mtl.study.running.history import Earlier, counted
+from mtl.study.running.history import Earlier
 from mtl.study.running.ledger import Ledger, shared_documents
 
 COMPARED = ("curve", "selected", "primary", "dev", "test")

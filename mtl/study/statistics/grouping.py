@@ -26,13 +26,11 @@ class PredictedGrouping(NamedTuple):
         groups: Tasks of each encoder, as ascending row numbers of the matrix.
         predicted_gains: Predicted gain of each task, [K].
         predicted_total: Sum of the predicted gains.
-        num_encoders: Number of encoders, which is the cost.
     """
 
     groups: tuple[tuple[int, ...], ...]
     predicted_gains: tuple[float, ...]
     predicted_total: float
-    num_encoders: int
 
 
 def predicted_gains(gains: ArrayLike, group: tuple[int, ...]) -> dict[int, float]:
@@ -71,7 +69,7 @@ def best_grouping(gains: ArrayLike, max_encoders: int) -> PredictedGrouping:
     groups = _Search(sets).run(max_encoders)
     by_task = {task: gain for group in groups for task, gain in predicted_gains(matrix, group).items()}
     values = tuple(by_task[task] for task in range(len(matrix)))
-    return PredictedGrouping(groups, values, float(sum(values)), len(groups))
+    return PredictedGrouping(groups, values, float(sum(values)))
 
 
 def _checked(gains: ArrayLike, max_encoders: int) -> Array:

@@ -204,13 +204,13 @@ def screening_q(p: ArrayLike) -> Array:
     Args:
         p: Unadjusted p value of each cell, [C]; NaN is ignored and stays NaN.
     """
-    from statsmodels.stats.multitest import multipletests
+    from scipy.stats import false_discovery_control
 
     values = np.asarray(p, dtype=np.float64)
     known = ~np.isnan(values)
     q = np.full(values.shape, np.nan)
     if known.any():
-        q[known] = multipletests(values[known], method="fdr_bh")[1]
+        q[known] = false_discovery_control(values[known])
     return q
 
 

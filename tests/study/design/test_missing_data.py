@@ -11,7 +11,7 @@ from mtl.problems import InputError
 from mtl.study.design.description import described
 from mtl.study.design.missing_data import with_available_data
 from mtl.study.design.plan import make_plan
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 
 WHERE = "a provider that wants an agreement"
 

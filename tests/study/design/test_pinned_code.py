@@ -44,7 +44,7 @@ def current() -> dict[str, str]:
 def test_the_keys_of_finished_runs_have_not_changed() -> None:
     pinned, now = json.loads(PINS.read_text(encoding="utf-8")), current()
     changed = sorted(name for name in {*pinned, *now} if pinned.get(name) != now.get(name))
-    assert changed == [], "runs of studies would be trained anew"
+    assert changed == [], "runs of studies would be trained again"
 
 
 if __name__ == "__main__":

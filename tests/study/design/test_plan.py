@@ -15,7 +15,7 @@ from mtl.study.design.description import described
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.run_spec import RunSpec
 from mtl.study.design.runs import Run
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 
 
 def plan_of(path: Path, *overrides: str) -> StudyPlan:

@@ -14,7 +14,7 @@ from mtl.study.design.description import described
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.pretraining import against_alone, against_first, option_problems
 from mtl.study.design.runs import Run
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 
 WORD = {"options": {"unit": "word"}}
 LATER = {"curriculum": [{"from_step": 2, "tasks.mlm.options.rate": 0.3}]}

@@ -8,7 +8,7 @@ import pytest
 
 from mtl.study.design.description import described
 from mtl.study.design.plan import StudyPlan, make_plan
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 
 DESIGNS = ["refine_finetune", "refine", "single"]
 

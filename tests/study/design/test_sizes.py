@@ -15,7 +15,7 @@ from mtl.study.design.designs import comparisons
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.runs import Comparison, Run
 from mtl.study.design.sizes import at_sizes, option_problems
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 
 TASKS = ["a", "b", "c"]
 

@@ -5,8 +5,8 @@ import pytest
 
 from mtl.code_identity import definitions, modules
 from mtl.study.design.plan import StudyPlan, make_plan
-from mtl.study.design.spec import load_study
 from mtl.study.design.study_code import TRAINING
+from mtl.study.design.study_file import load_study
 from tests.user_head import HELPERS, OURS, use
 
 Lab = Callable[..., None]

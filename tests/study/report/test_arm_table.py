@@ -1,4 +1,4 @@
-"""The table of the arms beside published scores, and the agreement of both orders, checked against scipy."""
+"""The table of the arms next to published scores, and the agreement of both orders, checked against scipy."""
 
 from __future__ import annotations
 

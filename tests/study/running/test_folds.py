@@ -13,7 +13,7 @@ from mtl.problems import InputError
 from mtl.study.design.description import described
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.runs import Run
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.report.outcome import outcome, write_report
 from mtl.study.report.page import gains_text
 from mtl.study.running.estimate import estimate

@@ -9,7 +9,7 @@ import pytest
 
 from mtl.code_identity import modules
 from mtl.study.design.plan import make_plan
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running.history import LISTED, Entry, History, changes_between
 from tests.user_head import HELPERS, OURS, use
 

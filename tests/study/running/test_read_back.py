@@ -12,7 +12,7 @@ import pytest
 
 from mtl.commands import run as run_mtl
 from mtl.files import finite
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running import train_run
 from mtl.study.running.session import Session
 from tests import five_tasks

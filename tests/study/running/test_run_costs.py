@@ -5,7 +5,7 @@ import pytest
 
 from mtl.study.design.plan import make_plan
 from mtl.study.design.runs import Run
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.train_run import train
 from mtl.tracking.versions import versions

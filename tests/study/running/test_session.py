@@ -18,7 +18,7 @@ from mtl.commands import run as run_mtl
 from mtl.encoder.location import encoder_identity
 from mtl.files import finite
 from mtl.problems import InputError, Problem
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running import worker
 from mtl.study.running.launchers.processes import REPLACEMENTS, Processes
 from mtl.study.running.ledger import Ledger

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.report.outcome import write_report
 from mtl.study.running.read_back import read_study
 from mtl.study.running.session import Session

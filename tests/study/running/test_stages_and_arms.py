@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mtl.commands import run as run_mtl
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.report.arm_table import arm_lines
 from mtl.study.report.stage_table import stage_lines
 from mtl.study.running.read_back import read_study

@@ -14,7 +14,7 @@ import pytest
 
 from mtl.commands import run as run_mtl
 from mtl.study.design.run_spec import RunSpec
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running import study_tracker, train_run
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.session import Session

@@ -14,7 +14,7 @@ import pytest
 from mtl.code_identity import modules
 from mtl.commands import run as run_mtl
 from mtl.study.design.run_spec import Finished, RunSpec
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.read_back import read_study
 from mtl.study.running.session import Session

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mtl.problems import InputError
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running.session import Session
 from tests.five_tasks import read_lines, write_lines
 

@@ -18,7 +18,7 @@ from mtl.evaluation.evaluator import Evaluator
 from mtl.problems import InputError
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.runs import Run
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 from mtl.study.running.ledger import Ledger
 from mtl.study.running.train_run import _Watch, train
 from mtl.training.assembly import build_heads

@@ -57,6 +57,9 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     """
     path = Path(path)
     fields = read_yaml(path)
+    if isinstance(fields.get("tasks"), Mapping) and "mixture" not in fields:
+        message = "This is a mixture, not a study."
+        raise InputError(Problem(str(path), message, "Write a study file whose key `mixture` names it."))
     mixture_fields = fields.pop("mixture", None)
     changes = parse_overrides(overrides)
     if "mixture" in changes:
@@ -87,7 +90,7 @@ def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
     )
     mismatches = schema.mismatches(TypeAdapter(StudySpec), dict(fields))
     problems += [
-        _schema_problem(mismatch)
+        schema.problem_of(mismatch, _section)
         for mismatch in mismatches
         if mismatch.place[:1] != ("mixture",) or fields.get("mixture")
     ]
@@ -275,16 +278,6 @@ def _seed_problems(spec: StudySpec) -> list[Problem]:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) >= REPLICATE:
         return [Problem("seeds", f"Seeds must be different and between 0 and {REPLICATE - 1}, got {list(seeds)}.")]
     return []
-
-
-def _schema_problem(mismatch: schema.Mismatch) -> Problem:
-    key, error = ".".join(map(str, mismatch.place)), mismatch.errors[0]
-    if mismatch.is_unknown_key:
-        name = str(mismatch.place[-1])
-        return Problem(key, f"There is no key '{name}'.", did_you_mean(name, schema.keys_of(_section(mismatch.place))))
-    if error["type"] == "missing":
-        return Problem(key, f"The key '{mismatch.place[-1]}' is missing.", "Add the key.")
-    return Problem(key, mismatch.message, mismatch.advice)
 
 
 def _section(place: Sequence[str | int]) -> type[Any]:

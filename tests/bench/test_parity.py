@@ -1,4 +1,4 @@
-"""The outside check of training: biomtl beside `transformers.Trainer`, here with a tiny encoder."""
+"""The outside check of training: biomtl compared with `transformers.Trainer`, here with a tiny encoder."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from mtl.problems import InputError
-from mtl.study.design.spec import load_study
+from mtl.study.design.study_file import load_study
 
 
 @pytest.fixture

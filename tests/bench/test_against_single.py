@@ -1,4 +1,4 @@
-"""A mixture beside its tasks alone: equal own updates, runs that are found again, and the page."""
+"""A mixture compared with its tasks alone: equal own updates, runs that are found again, and the page."""
 
 from __future__ import annotations
 
