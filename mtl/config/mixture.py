@@ -226,7 +226,7 @@ class PhaseSpec(_OpenSpec):
     from_step: Annotated[StrictInt, Field(ge=0)]
 
 
-_UNSET = frozenset({"sources", "licence", "private"})
+_UNSET = frozenset({"sources", "sentences", "licence", "private"})
 """Fields of `DataSpec` that are written only if they are set."""
 
 
@@ -246,6 +246,7 @@ class DataSpec(_OpenSpec):
             task's; None means all. The others are neither learned nor scored. Also the labels of texts with a list
             of labels.
         sources: How rows with weak labels are used, by their `source`; applied when rows are read.
+        sentences: "split" divides texts with mentions that come without sentences into some, as `mtl predict` does.
         licence: Licence of the data, for the README of an exported model; None states none.
         private: Whether no model that was trained on the data may be written to the Hugging Face hub by `mtl export`.
     """
@@ -259,6 +260,7 @@ class DataSpec(_OpenSpec):
     rename: dict[StrictStr, StrictStr] | None = None
     annotated: tuple[StrictStr, ...] | None = None
     sources: dict[StrictStr, LabelSourceSpec] | None = None
+    sentences: Literal["split"] | None = None
     licence: StrictStr | None = None
     private: StrictBool = False
 

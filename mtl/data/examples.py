@@ -260,7 +260,7 @@ class _TaskPreparation:
 def _code_of(head_class: type[Head]) -> str:
     """A hash of the code that makes examples, computed once per head."""
     # The table of rows contains JSON, which `row_from_dict` reads.
-    return code_identity(_ExampleBuild, row_from_dict, head_class)
+    return code_identity(_ExampleBuild, row_from_dict, row_rule, head_class)
 
 
 class _ExampleBuild:

@@ -12,11 +12,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heads import Row, TextRow, row_to_dict
+from heads import Row, SpanRow, TextRow, row_to_dict
 from mtl.code_identity import code_identity
 from mtl.config import components
 from mtl.data.permutation import permuted_rows
 from mtl.data.relabelling import relabelled_rows
+from mtl.data.sentence_spans import with_sentences
 from mtl.data.splits import SplitRule, assign
 from mtl.data.store import RowTable, Store, content_key
 from mtl.data.weak_labels import WeakLabels
@@ -182,12 +183,6 @@ def _start_build(reader_class: type[Reader], split: str, source: str, spec: Data
     return _RowBuild(components.build(reader_class, **spec.reader_arguments), split, source, spec).start()
 
 
-@cache
-def _code_of(reader_class: type[Reader]) -> str:
-    """A hash of the code that makes rows, computed once per reader."""
-    return code_identity(_RowBuild, reader_class)
-
-
 class _RowBuild:
     """One pass of a reader over one split, with its counts."""
 
@@ -204,7 +199,7 @@ class _RowBuild:
         return self._records(), self._summary
 
     def _records(self) -> Iterator[dict[str, str]]:
-        for row in self._permuted(self._relabelled(self._kept())):
+        for row in self._permuted(self._relabelled(self._divided(self._kept()))):
             text = json.dumps(row_to_dict(row), ensure_ascii=False)
             self._rows += 1
             self._documents.add(row.document)
@@ -212,6 +207,10 @@ class _RowBuild:
             self._note_label(row)
             self._hash.update(text.encode() + b"\n")
             yield {"id": row.id, "document": row.document, "json": text}
+
+    def _divided(self, rows: Iterable[Row]) -> Iterable[Row]:
+        divides = self._spec.sentences == "split"
+        return (with_sentences(row) if divides and isinstance(row, SpanRow) else row for row in rows)
 
     def _relabelled(self, rows: Iterable[Row]) -> Iterable[Row]:
         names, annotated = self._spec.rename, self._spec.annotated
@@ -323,6 +322,16 @@ class _RowBuild:
                 weighted=self._weighted,
             )
         )
+
+
+_ROOTS = (_RowBuild, relabelled_rows, WeakLabels, with_sentences)
+"""What makes rows. Modules of roots count, although they decide no result beyond the rows, which keys of runs hash."""
+
+
+@cache
+def _code_of(reader_class: type[Reader]) -> str:
+    """A hash of the code that makes rows, computed once per reader."""
+    return code_identity(*_ROOTS, reader_class)
 
 
 def _check_excluded(exclude: Sequence[str], met: Collection[str], num_kept: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from heads import Head, Row, Span, SpanRow
 from mtl.data.text_keys import sentences
@@ -44,6 +45,15 @@ def sentence_spans(text: str, mentions: Iterable[Span] = ()) -> tuple[Span, ...]
         else:
             found.append((start, end))
     return tuple(found)
+
+
+def with_sentences(row: SpanRow) -> SpanRow:
+    """The row; one without sentences gets those of `sentence_spans`, none of which divides a mention.
+
+    >>> with_sentences(SpanRow("1", "1", "No fever. Rash.")).sentences
+    ((0, 9), (10, 15))
+    """
+    return row if row.sentences is not None else replace(row, sentences=sentence_spans(row.text, mention_hulls(row)))
 
 
 def reads_sentences(head: Head) -> bool:

@@ -255,6 +255,8 @@ def _relation_task(name: str, data: dict[str, Any], rows: Sequence[SpanRow]) -> 
         options |= {"level": level, "scope": "document"}
         note = "Relations join concepts, so all pairs of concepts of these types in a document are candidates"
     comments = [f"Relations: {_counted(related)}.", f"{note}; those without a relation are `{NEGATIVE}`."]
+    if level == "mention" and whole == "text":
+        comments.append("With `sentences: split` in `data`, only pairs in the same sentence are.")
     if others[level]:
         data = {**data, "on_bad_row": "skip"}
         comments.append(f"{others[level]} rows have relations that do not join {level}s. They are skipped.")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from heads import Head, Row, SpanRow, TextRow
-from mtl.data.sentence_spans import mention_hulls, reads_sentences, sentence_spans
+from mtl.data.sentence_spans import reads_sentences, with_sentences
 from mtl.prediction.mentions import MentionInput, with_concepts
 from mtl.training.checkpoints import TrainedRows
 
@@ -54,6 +52,6 @@ def completed(head: Head, row: Row, trained: TrainedRows, task: str) -> Row:
     """
     if not isinstance(row, SpanRow):
         return row
-    if row.sentences is None and reads_sentences(head) and trained.in_sentences.get(task):
-        row = replace(row, sentences=sentence_spans(row.text, mention_hulls(row)))
+    if reads_sentences(head) and trained.in_sentences.get(task):
+        row = with_sentences(row)
     return with_concepts(row, head)

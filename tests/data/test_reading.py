@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heads.rows import Row, TextRow
-from mtl.code_identity import modules
+from heads.rows import Row, SpanRow, TextRow
+from mtl.code_identity import definitions, modules
 from mtl.config.mixture import DataSpec
 from mtl.data import reading
 from mtl.data.reading import LISTED, SHOWN_DOCUMENTS, RowSummary, documents_within, read_rows
@@ -556,3 +556,35 @@ def test_a_fingerprint_depends_on_the_content_and_not_on_the_path(tmp_path: Path
     assert read(tmp_path, rows)["train"][1].fingerprint == first
     lines(rows / "train.jsonl", [*texts(5), {"text": "text 5", "label": "b"}])
     assert read(tmp_path, rows)["train"][1].fingerprint != first
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def brat(folder: Path) -> Path:
+    folder.mkdir()
+    text = "Rash after aspirin. No rash after\nibuprofen."
+    for split in ("train", "dev"):
+        (folder / split).mkdir()
+        (folder / split / "1.txt").write_text(text, encoding="utf-8")
+        mentions = ((0, 4), (11, 18), (23, 27), (34, 43))
+        lines = [f"T{n}\tX {start} {end}\t{text[start:end]}" for n, (start, end) in enumerate(mentions, start=1)]
+        (folder / split / "1.ann").write_text("\n".join([*lines, "R1\tafter Arg1:T1 Arg2:T2"]), encoding="utf-8")
+    return folder
+
+
+def test_texts_without_sentences_are_divided_if_that_is_asked_for(tmp_path: Path) -> None:
+    source = brat(tmp_path / "corpus")
+    for options, expected in (({}, None), ({"sentences": "split"}, ((0, 19), (20, 44)))):
+        spec = DataSpec(reader="brat", path=str(source), **options)
+        rows, _ = read_rows(spec, "data", Store(tmp_path / "cache"))["train"]
+        (row,) = rows
+        assert isinstance(row, SpanRow)
+        assert row.sentences == expected
+        assert spec.model_dump().get("sentences") == options.get("sentences")
+
+
+def test_what_changes_rows_is_in_the_key_of_a_row_table() -> None:
+    covered = {name for name in definitions(*reading._ROOTS) if name.startswith("mtl.data.")}
+    for name in ("relabelling.relabelled_rows", "weak_labels.WeakLabels.applied", "sentence_spans.sentence_spans"):
+        assert f"mtl.data.{name}" in covered
