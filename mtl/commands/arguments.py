@@ -84,9 +84,9 @@ def take_mixture(arguments: Sequence[str]) -> tuple[Mixture | None, list[str]]:
 
     The mixture comes from `--mixture`, otherwise from the key `mixture` of a config file (a path next to that file, or
     the mixture itself); the last config file with a mixture wins. ``--mixture.key value`` overrides its fields,
-    ``--seed_everything`` its seed. A ``FILE.yaml`` without an option is a mixture or a config
-    file, by its keys. ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``,
-    ``--end-to-end`` as ``--run.end_to_end=true``, and ``--mentions`` as an entry of ``--run.mentions``.
+    ``--seed_everything`` its seed. A ``FILE.yaml`` without an option is a mixture or a config file, by its keys.
+    ``key=value`` is read as ``--key=value``, ``--profile`` as ``--run.profile=true``, ``--end-to-end`` as
+    ``--run.end_to_end=true``, and ``--mentions`` as an entry of ``--run.mentions``.
 
     Returns:
         The mixture (None if none was given) and the other arguments.

@@ -23,7 +23,6 @@ from mtl.log_filters import quiet_lightning
 from mtl.prediction.one_device import available_precision, one_device_trainer
 from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
-from mtl.tracking.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -59,8 +58,8 @@ class FinishedRun:
     """
 
     def __init__(self, run: str | Path, trainer: Mapping[str, Any] | None = None) -> None:
-        self.folder = RunFolder.open(run)
         self.model = TrainedModel(run)
+        self.folder = self.model.folder
         self.mixture = self.model.mixture
         self._options = dict(trainer or {})
 

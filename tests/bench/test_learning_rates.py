@@ -45,13 +45,8 @@ def test_without_a_trivial_predictor_nothing_collapses() -> None:
 
 
 @pytest.mark.slow
-def test_trainings_are_kept_and_both_pages_are_written(
-    tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MTL_DATA", raising=False)
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    words = ["--seeds", "1", "--updates", "2", "--workers", "1", "--encoder", str(tiny_encoder("bert"))]
-    words += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+def test_trainings_are_kept_and_both_pages_are_written(tmp_path: Path, training_options: list[str]) -> None:
+    words = ["--seeds", "1", "--updates", "2", "--workers", "1", *training_options]
     learning_rates.main([*words, "--rates", "1e-4", "2e-4"])
     content = json.loads((tmp_path / "out" / "learning_rates.json").read_text())
     assert [(run["data"], run["learning_rate"], run["trained_updates"]) for run in content["runs"]] == [

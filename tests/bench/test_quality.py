@@ -57,13 +57,10 @@ def test_collapses_are_counted_on_both_sides() -> None:
 @pytest.mark.slow
 @pytest.mark.soak
 def test_both_sides_train_and_finished_trainings_are_not_repeated(
-    tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, training_options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("MTL_DATA", raising=False)
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(quality, "RECIPES", ((1e-3, 2),))
-    words = ["--seeds", "2", "--most", "2", "--examples", "20", "--encoder", str(tiny_encoder("bert"))]
-    words += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    words = ["--seeds", "2", "--most", "2", "--examples", "20", *training_options]
     quality.main(words)
     content = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert {(run["seed"], run["task"], run["side"]) for run in content["runs"]} == {
