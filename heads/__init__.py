@@ -19,7 +19,7 @@ from heads._contract import (
 )
 from heads._head import Head
 from heads._tensors import pad, projection, sequence_lengths
-from heads.rows import Entity, Relation, Row, Span, SpanRow, TextRow, row_from_dict, row_to_dict
+from heads.rows import Entity, Relation, Row, Span, SpanRow, TextRow, WordProbabilities, row_from_dict, row_to_dict
 
 __all__ = [
     "IGNORE",
@@ -37,6 +37,7 @@ __all__ = [
     "Span",
     "SpanRow",
     "TextRow",
+    "WordProbabilities",
     "pad",
     "projection",
     "row_from_dict",

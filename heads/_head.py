@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from heads._contract import ClassReport, Decisions, Example, FrozenEncoder, LoadedEncoder, Prediction
-from heads.rows import Relation, Row, SpanRow, TextRow
+from heads.rows import Relation, Row, SpanRow, TextRow, WordProbabilities
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -156,7 +156,7 @@ class Head(nn.Module, ABC):
     """
 
     soft_labels: ClassVar[bool] = False
-    """Whether the head learns from the `probabilities` of a `TextRow`."""
+    """Whether the head learns from the `probabilities` of its rows."""
 
     masks_labels: ClassVar[bool] = False
     """Whether the head masks what is not in `annotated` of a `TextRow`."""
@@ -571,6 +571,26 @@ class Head(nn.Module, ABC):
         What is predicted does not depend on the temperature; only the scores do.
         """
         raise NotImplementedError("a head with probabilities must override decode_calibrated")
+
+    @property
+    def tags_words(self) -> bool:
+        """Whether predictions tag words, so that `word_probabilities` gives something."""
+        return type(self).word_probabilities is not Head.word_probabilities
+
+    def word_probabilities(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float = 1.0
+    ) -> list[WordProbabilities]:
+        """The probabilities of the tags of each word, as soft labels for another model.
+
+        A head that tags words overrides it.
+
+        Args:
+            row: The row.
+            examples: All examples of the row.
+            outputs: The output of each of them, on the CPU.
+            temperature: What the logits are divided by.
+        """
+        raise NotImplementedError("a head that tags words must override word_probabilities")
 
     def calibrated_thresholds(self, temperature: float) -> dict[str, float]:
         """The thresholds by label, on the scale of probabilities at a temperature; empty without thresholds."""

@@ -5,7 +5,7 @@ Shapes: B examples, C classes or labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from heads import IGNORE, Example
-from heads.rows import TextRow
+from heads.rows import Span, SpanRow, TextRow
 
 UNKNOWN = -1.0
 """In place of a probability that a row does not have."""
@@ -65,7 +65,7 @@ class Distillation(NamedTuple):
         return hard * is_hard * (1 - share) + soft * share * self.temperature**2
 
     def classes(self, logits: Tensor, probabilities: Tensor, class_weights: Tensor | None) -> Tensor:
-        """The cross-entropy of softmax probabilities with soft targets at the temperature, [B, C] -> [B].
+        """The cross-entropy of softmax probabilities with soft targets at the temperature, [N, C] -> [N].
 
         It differs from the divergence by the entropy of the targets, which has no gradient. With one-hot targets it is
         the usual cross-entropy.
@@ -102,6 +102,19 @@ def collated(examples: Sequence[Example]) -> dict[str, Tensor]:
     return {"probabilities": probabilities} if bool((probabilities >= 0).any()) else {}
 
 
+def word_targets(row: SpanRow, words: Sequence[Span], tags: Sequence[str]) -> list[list[float]]:
+    """The probability of each tag for each word, `UNKNOWN` for words without a soft label.
+
+    >>> from heads.rows import WordProbabilities
+    >>> row = SpanRow("1", "1", "No rash.", probabilities=(WordProbabilities(3, 7, {"B-Sign": 1.0}),))
+    >>> word_targets(row, [(0, 2), (3, 7)], ["O", "B-Sign"])
+    [[-1.0, -1.0], [0.0, 1.0]]
+    """
+    given = {(start, end): found for start, end, found in row.probabilities or ()}
+    unknown = [UNKNOWN] * len(tags)
+    return [[float(given[word].get(tag, 0.0)) for tag in tags] if word in given else unknown for word in words]
+
+
 def is_known(row: TextRow, label: str) -> bool:
     """Whether someone looked for the label in the row."""
     return row.annotated is None or label in row.annotated
@@ -126,17 +139,47 @@ def soft_problem(row: TextRow, labels: Sequence[str], *, exclusive: bool) -> str
     unknown = [name for name in row.probabilities if name not in labels]
     if unknown:
         return f"the probabilities must be of: {', '.join(labels)}; got {len(unknown)} other"
-    if any(not 0 <= value <= 1 for value in row.probabilities.values()):
-        return "a probability must be from 0 to 1, got another number"
     if not exclusive:
-        return None
+        is_outside = any(not 0 <= value <= 1 for value in row.probabilities.values())
+        return "a probability must be from 0 to 1, got another number" if is_outside else None
     missing = [label for label in labels if label not in row.probabilities]
     if missing:
         return f"the probabilities must be of: {', '.join(labels)}; got none of {', '.join(missing)}"
-    total = sum(row.probabilities.values())
-    if abs(total - 1) > _ROUNDING:
-        return f"the probabilities must have the sum 1, got {total:g}"
+    return _values_problem(row.probabilities.values())
+
+
+def word_problem(row: SpanRow, words: Sequence[Span], tags: Sequence[str]) -> str | None:
+    """The problem of the soft labels of a row's words, or None.
+
+    Args:
+        row: The row.
+        words: Its words.
+        tags: Names of the tags that a word may have.
+    """
+    if row.probabilities is None:
+        return None
+    places = [word[:2] for word in row.probabilities]
+    elsewhere = set(places) - set(words)
+    if elsewhere:
+        return f"probabilities must be at words of the text, got {len(elsewhere)} elsewhere"
+    if len(set(places)) < len(places):
+        return "probabilities must be given once for a word, got a word twice"
+    for word in row.probabilities:
+        unknown = set(word.tags).difference(tags)
+        if unknown:
+            return f"the probabilities of a word must be of: {', '.join(tags)}; got {len(unknown)} other"
+        problem = _values_problem(word.tags.values())
+        if problem is not None:
+            return problem
     return None
+
+
+def _values_problem(values: Collection[float]) -> str | None:
+    """The problem of the probabilities of exclusive outcomes, or None."""
+    if any(not 0 <= value <= 1 for value in values):
+        return "a probability must be from 0 to 1, got another number"
+    total = sum(values)
+    return f"the probabilities must have the sum 1, got {total:g}" if abs(total - 1) > _ROUNDING else None
 
 
 def weighed(losses: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
@@ -167,3 +210,31 @@ def summed_cross_entropy(
         return F.cross_entropy(flat, gold, weight=class_weights, ignore_index=IGNORE, reduction="sum")
     losses = F.cross_entropy(flat, gold, weight=class_weights, ignore_index=IGNORE, reduction="none")
     return weighed(losses.view(label.shape), fields).sum()
+
+
+def distilled_cross_entropy(
+    logits: Tensor,
+    label: Tensor,
+    fields: Mapping[str, Tensor],
+    distillation: Distillation,
+    class_weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The summed loss of exclusive classes with hard and soft labels, and the number of elements that have either.
+
+    Args:
+        logits: Logits, [B, ..., C].
+        label: Index of the gold class, or `IGNORE`, [B, ...].
+        fields: Fields of the batch: `probabilities` [B, ..., C], `UNKNOWN` for elements without a soft label, if the
+            batch has soft labels; `weight` [B], if it has weights.
+        distillation: How hard and soft labels are mixed.
+        class_weights: Weight of each class, [C]; None for 1.
+    """
+    is_hard = label != IGNORE
+    if "probabilities" not in fields:
+        return summed_cross_entropy(logits, label, fields, class_weights), is_hard.sum()
+    flat, probabilities = logits.flatten(0, -2), fields["probabilities"].flatten(0, -2)
+    hard = F.cross_entropy(flat, label.flatten(), weight=class_weights, ignore_index=IGNORE, reduction="none")
+    soft = distillation.classes(flat, probabilities, class_weights)
+    is_soft = fields["probabilities"][..., 0] >= 0
+    losses = distillation.mixed(hard.view(label.shape), soft.view(label.shape), is_hard, is_soft)
+    return weighed(losses, fields).sum(), (is_hard | is_soft).sum()

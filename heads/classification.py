@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from heads import (
@@ -30,7 +29,7 @@ from heads._pooling import Pooling, WindowPooling
 from heads._softening import class_decisions, softened, softened_labels
 from heads._text import Long, Pair, Reading, TextHead, choice, class_names, describe, text_row, weights_of, wrong_class
 from heads._thresholds import Threshold, best_threshold, goal_of, reaching_threshold
-from heads._weak_labels import Distillation, collated, soft_problem, target_of, weighed
+from heads._weak_labels import Distillation, collated, distilled_cross_entropy, soft_problem, target_of
 
 
 class Classification(TextHead):
@@ -166,18 +165,7 @@ class Classification(TextHead):
     # --- states -> loss -------------------------------------------------------------------------------------------
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        label, logits = fields["label"], logits.float()
-        is_hard, weights = label != IGNORE, self._class_weights
-        if fields.keys().isdisjoint(("weight", "probabilities")):
-            return F.cross_entropy(logits, label, weight=weights, ignore_index=IGNORE, reduction="sum"), is_hard.sum()
-        losses = F.cross_entropy(logits, label, weight=weights, ignore_index=IGNORE, reduction="none")
-        is_known = is_hard
-        if "probabilities" in fields:
-            probabilities = fields["probabilities"]
-            is_soft = probabilities[:, 0] >= 0
-            soft = self._distillation.classes(logits, probabilities, weights)
-            losses, is_known = self._distillation.mixed(losses, soft, is_hard, is_soft), is_hard | is_soft
-        return weighed(losses, fields).sum(), is_known.sum()
+        return distilled_cross_entropy(logits.float(), fields["label"], fields, self._distillation, self._class_weights)
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 

@@ -81,6 +81,20 @@ class Relation(NamedTuple):
     type: str | None
 
 
+class WordProbabilities(NamedTuple):
+    """The soft label of a word.
+
+    Args:
+        start: Start of the word in the text.
+        end: End of the word.
+        tags: Probability of each tag, such as ``{"B-Drug": 0.9, "O": 0.1}``; tags that are left out have 0.
+    """
+
+    start: int
+    end: int
+    tags: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True)
 class SpanRow:
     """One text with mentions of entities and relations between them.
@@ -97,6 +111,8 @@ class SpanRow:
         annotated: Entity and relation types that were annotated in this row; None for all. Types that were not
             annotated are masked: their absence is never learned.
         meta: Groups for splits and reports, such as site or year. The model never sees them.
+        probabilities: Soft labels of words, for heads that tag words; None if there are none. Words that are left out
+            have none.
         source: Who or what labelled the row, as in `TextRow`.
         score: Confidence of the labels, from 0 to 1, as in `TextRow`.
         weight: Factor on the loss of the row, above 0.
@@ -112,6 +128,7 @@ class SpanRow:
     relations: tuple[Relation, ...] = ()
     annotated: tuple[str, ...] | None = None
     meta: Mapping[str, str] = field(default_factory=dict)
+    probabilities: tuple[WordProbabilities, ...] | None = None
     source: str | None = None
     score: float | None = None
     weight: float = 1.0
@@ -147,6 +164,8 @@ def row_to_dict(row: Row) -> dict[str, Any]:
             spans: tuple[Span, ...] | None = getattr(row, name)
             if spans is not None:
                 out[name] = [list(span) for span in spans]
+        if row.probabilities is not None:
+            out["probabilities"] = [word._asdict() for word in row.probabilities]
     if row.annotated is not None:
         out["annotated"] = list(row.annotated)
     if row.meta:
@@ -184,6 +203,8 @@ def row_from_dict(fields: Mapping[str, Any]) -> Row:
     for name in ("words", "sentences"):
         if fields.get(name) is not None:
             fields[name] = _spans(fields[name])
+    if fields.get("probabilities") is not None:
+        fields["probabilities"] = tuple(WordProbabilities(**word) for word in fields["probabilities"])
     return SpanRow(**common, entities=entities, relations=relations, **fields)
 
 

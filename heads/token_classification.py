@@ -11,7 +11,7 @@ These conventions hold in training, scoring and baselines:
   others are missed.
 - An entity that covers only part of a word tags the whole word. It is scored at its own offsets, so it is missed.
 - If a row is annotated for some labels only, only these are scored, and words outside their entities are not trained
-  on, because they may be entities of other types.
+  on, because they may be entities of other types. Such a row has no soft labels.
 - A text that is longer than `max_length` is split into overlapping windows. Each word belongs to the window in which it
   has the most context; it is trained on and predicted in that window only.
 - Predicted tags are decoded strictly, as in seqeval's strict mode: an I without a B is not an entity, unless the option
@@ -46,6 +46,7 @@ from heads import (
     Row,
     Span,
     SpanRow,
+    WordProbabilities,
     _frozen,
     pad,
     projection,
@@ -60,7 +61,7 @@ from heads._span_metrics import METRICS as SPAN_METRICS
 from heads._span_metrics import NUM_COUNTS, span_counts, span_scores
 from heads._tags import Scheme, TypedSpan, is_legal, tag_names, to_spans, to_tags
 from heads._text import choice, class_names, describe, span_row
-from heads._weak_labels import summed_cross_entropy, weighed
+from heads._weak_labels import UNKNOWN, Distillation, distilled_cross_entropy, weighed, word_problem, word_targets
 from heads._windows import TokenizedText, owner, windows
 from heads._words import flat, overlapped, typed_words, words_of, words_problem
 
@@ -73,6 +74,10 @@ Spans = Literal["strict", "lenient"]
 
 _OFF_BY_ONE = ((-1, -1), (1, 1), (0, 1), (-1, 0))
 """What to add to start and end of entities if offsets count from 1, or an end is the last character."""
+
+
+_ROUNDED = 10_000
+"""The probabilities of tags are written as multiples of one in this number."""
 
 
 class TokenClassification(Head):
@@ -95,6 +100,8 @@ class TokenClassification(Head):
       in part, in the four ways of SemEval 2013, counted as by nervaluate; see `heads._span_metrics`
     - `near_f1`, `near_precision`, `near_recall`: both offsets may be wrong by one character, as in HunFlair2
 
+    A word with `probabilities` is learned from these, as `Classification` does with a text. A CRF has no such loss.
+
     Args:
         labels: Entity types.
         hidden_size: H of the encoder.
@@ -106,6 +113,8 @@ class TokenClassification(Head):
         stride: Number of tokens by which the windows of a long text overlap, at most half a window.
         dropout: Dropout probability before each linear layer.
         hidden_layer: Size of a hidden GELU layer before the output; None for no hidden layer.
+        distillation: `temperature` (1) and `share` (1) of soft labels, see `heads._weak_labels.Distillation`; None
+            gives the defaults.
         metrics: Names of metrics to compute besides those shown by default.
         primary_metric: Name of the metric that selects checkpoints.
 
@@ -117,7 +126,8 @@ class TokenClassification(Head):
     metrics: tuple[str, ...] = ("f1", "precision", "recall", "macro_f1", "word_macro_f1", "word_micro_f1")
     row_type = SpanRow
     weighs_rows = True
-    changeable = ("dropout",)
+    soft_labels = True
+    changeable = ("dropout", "distillation")
 
     def __init__(
         self,
@@ -130,6 +140,7 @@ class TokenClassification(Head):
         stride: int = 32,
         dropout: float = 0.1,
         hidden_layer: int | None = None,
+        distillation: Mapping[str, float] | None = None,
         metrics: Sequence[str] = (),
         primary_metric: str = "f1",
     ) -> None:
@@ -142,6 +153,7 @@ class TokenClassification(Head):
             raise ValueError(f"stride must be at least 0, got {stride}")
         self.scheme: Scheme = scheme
         self.stride = stride
+        self._distillation = Distillation.of(distillation)
         self.metrics = selected_metrics(self.metrics, SPAN_METRICS, metrics, primary_metric)
         self.primary_metric = primary_metric
         self._has_span_metrics = not set(SPAN_METRICS).isdisjoint(self.metrics)
@@ -156,7 +168,7 @@ class TokenClassification(Head):
             return f"the row must be a SpanRow, got a {type(row).__name__}"
         if row.text_pair is not None:
             return "the row must have one text, got a text_pair"
-        return self._entity_problem(row) or words_problem(row)
+        return self._entity_problem(row) or words_problem(row) or self._soft_problem(row)
 
     def is_labelled(self, row: Row) -> bool:
         return bool(self._annotated(span_row(row)))
@@ -165,7 +177,7 @@ class TokenClassification(Head):
         return [describe(e.type, self.labels) for e in span_row(row).entities if e.type not in self.labels]
 
     def without_gold(self, row: Row) -> Row:
-        return replace(span_row(row), entities=(), relations=(), annotated=None)
+        return replace(span_row(row), entities=(), relations=(), annotated=None, probabilities=None)
 
     def label_counts(self, row: Row) -> Mapping[str, int]:
         counts = Counter(entity.type for entity in span_row(row).entities)
@@ -228,7 +240,10 @@ class TokenClassification(Head):
         ]
 
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
-        """`positions`: first token of each word; `tags`: gold tag or `IGNORE`; `word_mask`; all [B, W]."""
+        """`positions`: first token of each word; `tags`: gold tag or `IGNORE`; `word_mask`; all [B, W].
+
+        `probabilities`, [B, W, C], if there are soft labels.
+        """
         num_words = max([1, *(len(example["words"]) for example in examples)])
 
         def padded(sequences: list[list[int]], value: int) -> Tensor:
@@ -238,6 +253,7 @@ class TokenClassification(Head):
             "positions": padded([example["positions"] for example in examples], 0),
             "tags": padded([example["tags"] for example in examples], IGNORE),
             "word_mask": padded([[1] * len(example["words"]) for example in examples], 0).bool(),
+            **self._collated_probabilities(examples, num_words),
         }
 
     # --- states -> loss -------------------------------------------------------------------------------------------
@@ -249,13 +265,12 @@ class TokenClassification(Head):
         return logits
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The summed cross-entropy or negative log-likelihood, and the number of words that have a tag."""
-        tags = fields["tags"]
-        count = (tags != IGNORE).sum()
-        logits = logits.float()
-        if self.crf is not None:
-            return -weighed(self.crf.log_likelihood(logits, tags, fields["word_mask"]), fields).sum(), count
-        return summed_cross_entropy(logits, tags, fields), count
+        """The summed cross-entropy or negative log-likelihood, and the number of words that have a hard or soft tag."""
+        tags, logits = fields["tags"], logits.float()
+        if self.crf is None:
+            return distilled_cross_entropy(logits, tags, fields, self._distillation)
+        likelihood = self.crf.log_likelihood(logits, tags, fields["word_mask"])
+        return -weighed(likelihood, fields).sum(), (tags != IGNORE).sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 
@@ -371,6 +386,19 @@ class TokenClassification(Head):
             entity["score"] = round(float(logs[span.start : span.end].mean().exp()), 6)
         return prediction
 
+    def word_probabilities(
+        self, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor], temperature: float = 1.0
+    ) -> list[WordProbabilities]:
+        words = _with_tokens(words_of(span_row(row)), examples)
+        if not words:
+            return []
+        _, probabilities = self._distributions(torch.cat(list(outputs)))
+        rounded = softened(probabilities, temperature).double().mul(_ROUNDED).round().div(_ROUNDED).tolist()
+        return [
+            WordProbabilities(*word, {tag: value for tag, value in zip(self.tags, values, strict=True) if value})
+            for word, values in zip(words, rounded, strict=True)
+        ]
+
     # --- private --------------------------------------------------------------------------------------------------
 
     def _annotated(self, row: SpanRow) -> tuple[str, ...]:
@@ -412,6 +440,32 @@ class TokenClassification(Head):
                     )
         return None
 
+    def _soft_problem(self, row: SpanRow) -> str | None:
+        if row.probabilities is None:
+            return None
+        if self.crf is not None:
+            return "the row must have no probabilities, because a CRF learns from no soft labels"
+        if len(self._annotated(row)) < len(self.labels):
+            return "a row that is annotated for some labels only must have no probabilities"
+        return word_problem(row, words_of(row), self.tags)
+
+    def _soft_targets(self, row: SpanRow, words: Sequence[Span]) -> list[float]:
+        """The probabilities of the tags of some words, word by word; `UNKNOWN` alone if the row has no soft labels.
+
+        Every example has the field, because a table of examples needs its type from the first of them.
+        """
+        if row.probabilities is None or not words:
+            return [UNKNOWN]
+        return [value for of_word in word_targets(row, words, self.tags) for value in of_word]
+
+    def _collated_probabilities(self, examples: Sequence[Example], num_words: int) -> dict[str, Tensor]:
+        soft = [example["probabilities"] if len(example["probabilities"]) > 1 else [] for example in examples]
+        if not any(soft):
+            return {}
+        size = num_words * len(self.tags)
+        found = torch.tensor([values + [UNKNOWN] * (size - len(values)) for values in soft])
+        return {"probabilities": found.view(len(examples), num_words, len(self.tags))}
+
     def _targets(self, row: SpanRow, words: Sequence[Span]) -> list[int]:
         """The index of the gold tag of each word, `IGNORE` if it is not trained on."""
         types = self._annotated(row)
@@ -436,6 +490,7 @@ class TokenClassification(Head):
                 "words": [word for word, _ in members],
                 "positions": [tokenized.num_before + first - window.start for _, first in members],
                 "tags": [targets[word] for word, _ in members],
+                "probabilities": self._soft_targets(row, [words[word] for word, _ in members]),
                 "targets": sum(targets[word] != IGNORE for word, _ in members),
                 "truncated": False,
             }

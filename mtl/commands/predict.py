@@ -67,6 +67,7 @@ def main(arguments: Sequence[str]) -> None:
         shard=options.shard,
         resume=options.resume,
         coverage=options.coverage,
+        probabilities=options.probabilities,
         trainer=trainer,
     )
     for record in found or ():
@@ -112,5 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue an interrupted prediction")
     coverage_help = "add the set of labels that contains the right one with this probability (after mtl calibrate)"
     parser.add_argument("--coverage", type=float, metavar="P", help=coverage_help)
+    probabilities_help = "JSON lines: write the probabilities of the tags of each word too, as soft labels"
+    parser.add_argument("--probabilities", action="store_true", help=probabilities_help)
     add_import_option(parser)
     return parser

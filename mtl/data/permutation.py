@@ -30,7 +30,7 @@ def permuted_rows(
       same two entity types. `_PossiblePairs` defines what a pair is.
     - Texts with mentions and the attribute to permute: its values are permuted among the mentions of the same type.
     - Texts with mentions only: each row keeps the number, the types and the lengths in words of its mentions, and
-      places them on other words, without overlap.
+      places them on other words, without overlap. It loses the soft labels of its words.
 
     Args:
         rows: Rows of one split.
@@ -96,7 +96,7 @@ def _with_moved_mentions(row: SpanRow, seed: int) -> SpanRow:
         entity._replace(spans=((words[start][0], words[start + length - 1][1]),))
         for entity, start, length in zip(row.entities, starts, lengths, strict=True)
     )
-    return replace(row, entities=entities)
+    return replace(row, entities=entities, probabilities=None)
 
 
 def _num_words(entity: Entity, words: Sequence[Span]) -> int:

@@ -40,7 +40,19 @@ def _relabelled(row: Row, names: Mapping[str, str], annotated: tuple[str, ...] |
             for relation in row.relations
         ),
         annotated=annotated if row.annotated is None else _named(row.annotated, names),
+        probabilities=None
+        if row.probabilities is None
+        else tuple(word._replace(tags=_merged_tags(word.tags, names)) for word in row.probabilities),
     )
+
+
+def _merged_tags(tags: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
+    """The probabilities of tags such as ``B-Drug`` under the new names of their types.
+
+    >>> _merged_tags({"O": 0.5, "B-Brand": 0.25, "B-Drug": 0.25}, {"Brand": "Drug"})
+    {'O': 0.5, 'B-Drug': 0.5}
+    """
+    return _merged(tags, {tag: f"{tag[:2]}{names[tag[2:]]}" for tag in tags if tag[2:] in names})
 
 
 def _relabelled_text(row: TextRow, names: Mapping[str, str], annotated: tuple[str, ...] | None) -> TextRow:
@@ -52,13 +64,12 @@ def _relabelled_text(row: TextRow, names: Mapping[str, str], annotated: tuple[st
     known = row.annotated if row.annotated is None else _named(row.annotated, names)
     if known is None and isinstance(label, tuple):
         known = annotated
-    return replace(row, label=label, probabilities=_merged(row.probabilities, names), annotated=known)
+    soft = None if row.probabilities is None else _merged(row.probabilities, names)
+    return replace(row, label=label, probabilities=soft, annotated=known)
 
 
-def _merged(probabilities: Mapping[str, float] | None, names: Mapping[str, str]) -> dict[str, float] | None:
+def _merged(probabilities: Mapping[str, float], names: Mapping[str, str]) -> dict[str, float]:
     """The probabilities by new names; those of labels with one name are added."""
-    if probabilities is None:
-        return None
     merged: dict[str, float] = {}
     for label, value in probabilities.items():
         name = names.get(label, label)

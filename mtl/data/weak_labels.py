@@ -60,4 +60,4 @@ class WeakLabels:
             self.left_out["weak labels, which are not scored"] += 1
             return None
         row = replace(row, weight=1.0)
-        return replace(row, probabilities=None) if isinstance(row, TextRow) else row
+        return replace(row, probabilities=None)

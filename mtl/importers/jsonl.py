@@ -67,7 +67,7 @@ def _row(record: Mapping[str, Any], task: str, place: str) -> FoundRow:
 def _answer(found: Mapping[str, Any]) -> dict[str, Any]:
     """The answer for a text; what a row writes as its label is a label, several labels or a number."""
     answer = {name: found[name] for name in _ANSWER if found.get(name) is not None}
-    if "probabilities" in found:
+    if "probabilities" in found and "entities" not in found:  # there they are soft labels of words
         scores = answer["scores"] = dict(found["probabilities"])
         if "label" not in answer:  # a head reads one of the two
             answer |= {"label": max(scores, key=lambda name: scores[name])}

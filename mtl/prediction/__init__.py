@@ -16,6 +16,7 @@
 - `end_to_end`: scores relations and attributes of predicted mentions on test.
 - `calibrating`: calibrates tasks of a finished run on dev, and checks them on test.
 - `label_sets`: sets of labels that contain the right one with a stated probability.
+- `soft_labels`: which tasks write the probabilities of the tags of words, as soft labels for another model.
 - `finished_run`: the best checkpoint of a run, which scores rows.
 - `other_systems`: predictions of another system as those of a head; `systems` scores them, and runs, on the same rows.
 - `weak_agreement`: how weak labels agree with gold, by source.

@@ -7,7 +7,7 @@ have none, wait until the entity tasks of the chunk are decoded.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,6 +74,7 @@ class Pipeline:
         predicts_all_mentions: Whether mentions of the rows are replaced by predicted ones.
         completes: Whether rows get what their task had in training and they lack, see `completed`.
         temperatures: The temperature of each task whose probabilities are calibrated.
+        tagging: Tasks whose predictions get the probabilities of the tags of each word.
     """
 
     def __init__(
@@ -89,13 +90,14 @@ class Pipeline:
         predicts_all_mentions: bool = False,
         completes: bool = False,
         temperatures: Mapping[str, float] | None = None,
+        tagging: Collection[str] = (),
     ) -> None:
         self._rows, self._heads, self._tokenizer, self._mixture = rows, dict(heads), tokenizer, mixture
         self._trained_rows = trained_rows
         self._sources, self._linkers = sources or {}, linkers or {}
         self._predicts_all = predicts_all_mentions
         self._completes = completes
-        self._temperatures = temperatures or {}
+        self._temperatures, self._tagging = temperatures or {}, tagging
         self._waiting: dict[int, _Waiting] = {}
         self._outputs: dict[tuple[int, str], list[tuple[Example, Tensor]]] = defaultdict(list)
         self._next = 0
@@ -214,10 +216,15 @@ class Pipeline:
         return waiting.decoded[name]
 
     def _decode(self, name: str, row: Row, examples: Sequence[Example], outputs: Sequence[Tensor]) -> Prediction:
-        head = self._heads[name]
-        if name in self._temperatures:
-            return head.decode_calibrated(row, examples, outputs, self._temperatures[name])
-        return head.decode(row, examples, outputs)
+        head, temperature = self._heads[name], self._temperatures.get(name)
+        if temperature is None:
+            prediction = head.decode(row, examples, outputs)
+        else:
+            prediction = head.decode_calibrated(row, examples, outputs, temperature)
+        if name in self._tagging:
+            words = head.word_probabilities(row, examples, outputs, temperature or 1.0)
+            prediction = {**prediction, "probabilities": [word._asdict() for word in words]}
+        return prediction
 
 
 def _grouped(encoded: Mapping[str, Sequence[Example]]) -> dict[tuple[str, ...], list[dict[str, Example]]]:

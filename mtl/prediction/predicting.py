@@ -17,6 +17,7 @@ from mtl.prediction.inputs import Given, OwnRows
 from mtl.prediction.label_sets import set_quantiles
 from mtl.prediction.pipeline import CHUNK
 from mtl.prediction.predictor import Predictor, task_names
+from mtl.prediction.soft_labels import tagging_tasks
 from mtl.prediction.unfinished import Progress, writing
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.writers import PredictionWriter, writer_class
@@ -77,6 +78,7 @@ def predict(
     shard: Shard | str = Shard(),  # noqa: B008  # immutable
     resume: bool = False,
     coverage: float | None = None,
+    probabilities: bool = False,
     trainer: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]] | None:
     """Predicts texts, and writes the predictions in the format of the output's suffix or returns them.
@@ -114,6 +116,8 @@ def predict(
         resume: Whether to continue an interrupted prediction with the same arguments.
         coverage: 0.8, 0.9, 0.95 or 0.99: adds to each text, and each task that chooses one label, the `set` of labels
             that contains the right one with this probability. The checkpoint must be calibrated.
+        probabilities: Whether tasks that tag words give the probabilities of the tags of each word too, as soft labels
+            for another model; in JSON lines only.
         trainer: Options of Lightning's trainer, such as ``{"accelerator": "gpu"}``; only one device is supported.
 
     Raises:
@@ -129,6 +133,7 @@ def predict(
     written = InputOptions(input_format, encoding, delimiter, quoting, offsets)
     source = replace(predictor.open(rows, names, written), carries_texts=with_text)
     job = predictor.job(source, names, mentions)
+    tagging = tagging_tasks({name: job.heads[name] for name in names}, target, wanted=probabilities)
     accepted = job.check(skips=on_bad_row == "skip")
     for note in accepted.notes:
         say(note)
@@ -140,7 +145,7 @@ def predict(
     if writer is None or target is None:
         records: list[dict[str, Any]] = []
         with predictor.memory_problems():
-            _say_cut(predictor.run(job, accepted, wanted, records.extend, quantiles), len(wanted))
+            _say_cut(predictor.run(job, accepted, wanted, records.extend, quantiles, tagging=tagging), len(wanted))
             return [row.to_dict() for row in job.predicted(accepted, wanted, records)]
     path, options = predictor.model.checkpoint, sorted(predictor.options.items(), key=str)
     signature = {
@@ -149,11 +154,14 @@ def predict(
         "tasks": names,
         "calibration": [sorted(predictor.model.temperatures.items()), sorted(quantiles.items())],
         "options": [job.sources, source.format, source.options, source.is_own, on_bad_row, share, options, CHUNK],
+        "tagging": tagging,
     }
     with Progress(target, signature, resume=resume, every=CHUNK) as progress, predictor.memory_problems():
         try:
             num_rows = len(wanted) - progress.num_resumed
-            cut = predictor.run(job, accepted, wanted, progress.add, quantiles, done=progress.num_resumed)
+            cut = predictor.run(
+                job, accepted, wanted, progress.add, quantiles, tagging=tagging, done=progress.num_resumed
+            )
             _say_cut(cut, num_rows)
         except BaseException as error:
             if progress.num_rows and not isinstance(error, InputError):

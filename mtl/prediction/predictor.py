@@ -5,7 +5,7 @@ Everything that predicts text uses it: `mtl predict`, a served model, the page i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from mtl.prediction.label_sets import set_quantiles, with_set
 from mtl.prediction.one_device import available_precision, one_device_trainer
 from mtl.prediction.output_records import as_record
 from mtl.prediction.pipeline import Decoded, Pipeline
+from mtl.prediction.soft_labels import tagging_tasks
 from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.writers import PredictedRow
@@ -70,6 +71,7 @@ class Predictor:
         mentions: Sequence[str] = (),
         on_bad_row: Literal["error", "skip"] = "error",
         coverage: float | None = None,
+        probabilities: bool = False,
     ) -> list[dict[str, Any]]:
         """The predictions of texts, as lines of the JSON lines output of `mtl predict`.
 
@@ -80,16 +82,19 @@ class Predictor:
             on_bad_row: Whether rows that cannot be predicted are an error or left out.
             coverage: 0.8, 0.9, 0.95 or 0.99: adds to each task that chooses one label the `set` of labels that contains
                 the right one with this probability; None adds none.
+            probabilities: Whether tasks that tag words give the probabilities of the tags of each word too.
 
         Raises:
-            InputError: A task name or a text is invalid, or no task is calibrated for the coverage.
+            InputError: A task name or a text is invalid, no task is calibrated for the coverage, or none tags words.
         """
         with self._lock, quiet_lightning():
             names = task_names(self.mixture, tasks)
             job = self.job(self.open(rows, names), names, mentions)
             accepted = job.check(skips=on_bad_row == "skip")
             quantiles = set_quantiles(self.model.calibration, names, coverage, None)
-            return [row.to_dict() for row in self.found(job, accepted, range(accepted.num_rows), quantiles)]
+            tagging = tagging_tasks({name: job.heads[name] for name in names}, None, wanted=probabilities)
+            found = self.found(job, accepted, range(accepted.num_rows), quantiles, tagging)
+            return [row.to_dict() for row in found]
 
     def open(
         self,
@@ -113,11 +118,16 @@ class Predictor:
         return InputJob(source, heads, kinds=self.model.rows, choices=mentions, all_heads=self.model.heads, specs=specs)
 
     def found(
-        self, job: InputJob, accepted: AcceptedInput, wanted: range, quantiles: Mapping[str, float] | None = None
+        self,
+        job: InputJob,
+        accepted: AcceptedInput,
+        wanted: range,
+        quantiles: Mapping[str, float] | None = None,
+        tagging: Collection[str] = (),
     ) -> Iterator[PredictedRow]:
         """Rows of a checked input with their predictions, all of which are held in memory; see `run`."""
         records: list[dict[str, Any]] = []
-        self.run(job, accepted, wanted, records.extend, quantiles)
+        self.run(job, accepted, wanted, records.extend, quantiles, tagging=tagging)
         return job.predicted(accepted, wanted, records)
 
     def run(
@@ -128,6 +138,7 @@ class Predictor:
         take: Take,
         quantiles: Mapping[str, float] | None = None,
         *,
+        tagging: Collection[str] = (),
         done: int | None = None,
     ) -> Mapping[str, int]:
         """Predicts rows of a checked input, and returns how many of them each task truncated at its maximum length.
@@ -138,12 +149,14 @@ class Predictor:
             wanted: Numbers of the rows.
             take: Takes the records of the next rows.
             quantiles: The conformal quantile of each task that gets sets of labels.
+            tagging: Tasks whose predictions get the probabilities of the tags of each word.
             done: Number of wanted rows that were predicted earlier, for the progress bar; None disables it.
         """
         remaining = (one.row for one in islice(job.rows(accepted), wanted.start + (done or 0), wanted.stop))
         with self._lock:
             live = {name: self.model.module.head(name) for name in job.heads}
             options: Any = {"sources": job.sources, "temperatures": self.model.temperatures, "completes": job.completes}
+            options["tagging"] = tagging
             pipeline = Pipeline(remaining, live, self.model.tokenizer, self.mixture, self.model.rows, **options)
             bar = tqdm(initial=done or 0, total=len(wanted), unit="row", desc="predict", disable=done is None)
             collector = _Collector(pipeline, take, job.names, quantiles or {}, bar)

@@ -66,6 +66,9 @@ def _span_fields(found: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "annotated" in found:
         fields["annotated"] = list(found["annotated"])
+    if "probabilities" in found:
+        fields["probabilities"] = list(found["probabilities"])
+        fields["words"] = [[word["start"], word["end"]] for word in found["probabilities"]]  # of the teacher
     if "relations" in found:
         fields["relations"] = [_relation(relation, ids) for relation in relations]
     return fields

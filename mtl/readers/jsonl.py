@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heads.rows import Row, row_from_dict
+from heads.rows import Row, WordProbabilities, row_from_dict
 from mtl.problems import InputError, Problem, did_you_mean
 from mtl.readers import OnBadRow, Reader
 from mtl.readers._columns import MalformedError, as_string, kind_of, name_of, number_of, text_of
@@ -37,7 +37,8 @@ class Jsonl(Reader):
     entity may have its own `text`, which is compared with the text at its offsets. Blanks at the ends of an entity are
     removed from its spans, and the entity is counted in `adjusted`. Blank lines are ignored.
 
-    A row with weak or soft labels has `source`, `score`, `weight` or `probabilities` (label -> probability), and a row
+    A row with weak or soft labels has `source`, `score`, `weight` or `probabilities` (label -> probability; with
+    entities, a list of ``{"start": 0, "end": 3, "tags": {"B-Drug": 0.9, "O": 0.1}}`` for words), and a row
     that was annotated for some labels only has `annotated`; see `heads.rows`. With the option `predictions`, lines of
     `mtl predict --with-text` are weak labels too.
 
@@ -139,6 +140,9 @@ class Jsonl(Reader):
         for name in ("words", "sentences"):
             if name in values:
                 out[name] = _spans(name, values[name], text)
+        if "probabilities" in values:
+            given = values["probabilities"]
+            out["probabilities"] = _list("probabilities of a text with entities", given, lambda w: _word(w, text))
         self.adjusted.update(adjusted)
         return out
 
@@ -176,8 +180,6 @@ def _meta(value: Any) -> dict[str, str]:
 def _check_shape(values: Mapping[str, Any]) -> None:
     if "entities" in values and "label" in values:
         raise MalformedError("a row must have either label or entities (list the other under ignore)", "both")
-    if "entities" in values and "probabilities" in values:
-        raise MalformedError("probabilities must be of labels of texts, so a row with entities has none", "both")
     extra = [name for name in values if name in _SPAN_FIELDS]
     if extra and "entities" not in values:
         raise MalformedError(f"a row with {', '.join(sorted(extra))} must have entities (may be [])", "no entities")
@@ -194,14 +196,17 @@ def _weak_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         out["weight"] = _number_within("weight", values["weight"], math.inf)
         if out["weight"] in (0, math.inf):
             raise MalformedError("weight must be above 0 and finite", f"{out['weight']:g}")
-    if "probabilities" in values:
-        given = values["probabilities"]
-        if not isinstance(given, dict) or not given:
-            raise MalformedError("probabilities must be an object: label -> probability", kind_of(given))
-        out["probabilities"] = {name: _number_within("a probability", value, 1) for name, value in given.items()}
+    if "probabilities" in values and "entities" not in values:
+        out["probabilities"] = _probabilities(values["probabilities"], "label")
     if "annotated" in values:
         out["annotated"] = _list("annotated", values["annotated"], lambda name: text_of("annotated", name))
     return out
+
+
+def _probabilities(value: Any, outcome: str) -> dict[str, float]:
+    if not isinstance(value, dict) or not value:
+        raise MalformedError(f"probabilities must be an object: {outcome} -> probability", kind_of(value))
+    return {name: _number_within("a probability", one, 1) for name, one in value.items()}
 
 
 def _number_within(name: str, value: Any, high: float) -> float:
@@ -243,6 +248,12 @@ def _entity(value: Any, text: str, offsets: Offsets, adjusted: Counter[str]) -> 
         "concepts": _list("concepts", value.get("concepts", []), lambda c: name_of("a concept", c)),
         "attributes": _attributes(value.get("attributes", {})),
     }
+
+
+def _word(value: Any, text: str) -> dict[str, Any]:
+    _check_keys("probabilities of a word", value, needed=WordProbabilities._fields, optional=())
+    start, end = _span("a word with probabilities", [value["start"], value["end"]], len(text))
+    return {"start": start, "end": end, "tags": _probabilities(value["tags"], "tag")}
 
 
 def _attributes(value: Any) -> dict[str, str]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heads.relation import RelationClassification
-from heads.rows import Entity, Relation, Row, SpanRow, TextRow
+from heads.rows import Entity, Relation, Row, SpanRow, TextRow, WordProbabilities
 from heads.token_classification import TokenClassification
 from mtl.data.permutation import permuted_rows
 
@@ -66,6 +66,8 @@ def test_a_seed_gives_the_draws_that_the_committed_results_were_trained_on() -> 
     assert "".join(row.label for row in permuted(texts, 7)) == "afebhcdg"
     moved = permuted([SpanRow("r", "r", "a b c d e", entities=(mention("T", "D", 0), mention("U", "C", 2)))], 7)
     assert [entity.spans for entity in moved[0].entities] == [((6, 7),), ((4, 5),)]
+    soft = replace(moved[0], probabilities=(WordProbabilities(6, 7, {"B-D": 1.0}),))
+    assert permuted([soft], 7)[0].probabilities is None
     paired = permuted([related(str(n), "CDD", [(0, 1, "CID")]) for n in range(4)], 7)
     assert [[(r.head, r.tail) for r in row.relations] for row in paired] == [
         [("T0", "T1")],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from heads import Entity, Relation, SpanRow, TextRow
+from heads import Entity, Relation, SpanRow, TextRow, WordProbabilities
 from mtl.config.mixture import DataSpec
 from mtl.data.reading import read_rows
 from mtl.data.relabelling import relabelled_rows
@@ -33,6 +33,17 @@ def test_entities_relations_and_annotated_types_get_new_names_and_all_else_stays
         relations=(Relation("T1", "T2", "raises"), Relation("T2", "T1", None)),
         annotated=("Gene", "raises"),
         meta={"site": "GENE"},
+    )
+
+
+def test_soft_labels_of_words_follow_the_new_names_of_their_types() -> None:
+    tags = {"O": 0.25, "B-GENE": 0.25, "I-GENE": 0.125, "B-Gene": 0.375}
+    row = SpanRow("1", "1", "aspirin", probabilities=(WordProbabilities(0, 7, tags), WordProbabilities(8, 9, {"O": 1})))
+    (found,) = relabelled_rows([row], {"GENE": "Gene", "O": "Other"})
+    assert isinstance(found, SpanRow)
+    assert found.probabilities == (
+        WordProbabilities(0, 7, {"O": 0.25, "B-Gene": 0.625, "I-Gene": 0.125}),
+        WordProbabilities(8, 9, {"O": 1}),
     )
 
 

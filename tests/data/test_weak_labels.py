@@ -57,6 +57,7 @@ def test_gold_rows_are_scored_without_weights_and_soft_labels(tmp_path: Path) ->
     (scored,) = [row for row in found["dev"][0] if row.source == "expert"]
     assert isinstance(scored, TextRow)
     assert (scored.label, scored.weight, scored.probabilities) == ("a", 1.0, None)
+    assert all(row.probabilities is None for row in found["dev"][0])
     assert found["dev"][1].left_out == {}
     assert [row.weight for row in found["train"][0]] == [1.0, 1.0, 1.0, 3.0]
 

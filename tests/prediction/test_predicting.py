@@ -235,6 +235,33 @@ def test_predictions_with_their_texts_are_rows_with_weak_labels(run: Path, tmp_p
             assert scores is None or row_to_dict(row)["probabilities"] == scores
 
 
+def test_soft_labels_of_words_are_read_by_a_student_with_the_words_of_its_teacher(run: Path, tmp_path: Path) -> None:
+    (line,) = words(3)
+    five_tasks.write_lines(tmp_path / "rows.jsonl", [line | {"entities": [], "words": [[0, 3], [3, 13]]}, *words(60)])
+    options: dict[str, Any] = {"tasks": ["mentions", "kind"], "with_text": True, "trainer": FP32}
+    predict(run, tmp_path / "rows.jsonl", tmp_path / "out.jsonl", probabilities=True, **options)
+    predict(run, tmp_path / "rows.jsonl", tmp_path / "plain.jsonl", **options)
+    out, plain = (five_tasks.read_lines(tmp_path / name) for name in ("out.jsonl", "plain.jsonl"))
+    soft = [line["predictions"]["mentions"].pop("probabilities") for line in out]
+    assert out == plain
+    assert [[word["start"], word["end"]] for word in soft[0]] == [[0, 3], [3, 13]]
+    assert len(soft[1]) == 62
+    for word in (word for of_row in soft for word in of_row):
+        assert sum(word["tags"].values()) == pytest.approx(1, abs=1e-3)
+    rows = list(Jsonl(str(tmp_path / "out.jsonl"), predictions="mentions").read("train"))
+    assert [row_rule(heads_of(run)["mentions"], row, training=True) for row in rows] == [None, None]
+
+
+@pytest.mark.parametrize(("task", "output"), [("kind", "out.jsonl"), ("mentions", "out.csv")])
+def test_soft_labels_of_words_need_a_task_that_tags_words_and_json_lines(
+    run: Path, tmp_path: Path, task: str, output: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        predict(run, ["aspirin"], tmp_path / output, tasks=[task], probabilities=True, trainer=FP32)
+    assert [problem.key for problem in caught.value.problems] == ["--probabilities"]
+    assert not (tmp_path / output).exists()
+
+
 # --- what can be wrong ------------------------------------------------------------------------------------------------
 
 

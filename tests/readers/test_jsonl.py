@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from heads.rows import Entity, Relation, Row, SpanRow, TextRow, row_to_dict
+from heads.rows import Entity, Relation, Row, SpanRow, TextRow, WordProbabilities, row_to_dict
 from mtl.problems import InputError, Problem
 from mtl.readers._mentions import TRIMMED, TRUSTED
 from mtl.readers.jsonl import Jsonl
@@ -30,6 +30,7 @@ SPAN_ROW = SpanRow(
     relations=(Relation("T1", "T2", "with"), Relation("C1", "T2", None)),
     annotated=("Finding", "with"),
     meta={"site": "a"},
+    probabilities=(WordProbabilities(4, 9, {"B-Finding": 0.75, "O": 0.25}),),
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heads import IGNORE, SpanRow, TextRow
+from heads import IGNORE, SpanRow, TextRow, WordProbabilities
 from heads.multilabel import Multilabel
 from heads.rows import Relation, Row, row_from_dict, row_to_dict
 from mtl.readers.jsonl import Jsonl
@@ -52,6 +52,10 @@ def test_a_row_has_what_its_line_says_of_its_label(tmp_path: Path) -> None:
         ({"probabilities": {"a": "much"}}, "probability"),
         ({"probabilities": {"a": 2}}, "probability"),
         ({"entities": [], "probabilities": {"a": 1}}, "probabilities"),
+        ({"entities": [], "probabilities": [{"start": 0, "end": 2}]}, "tags"),
+        ({"entities": [], "probabilities": [{"start": 0, "end": 99, "tags": {"O": 1}}]}, "inside the text"),
+        ({"entities": [], "probabilities": [{"start": 0, "end": 2, "tags": {"O": 2}}]}, "probability"),
+        ({"entities": [], "probabilities": [{"start": 0, "end": 2, "tags": {}}]}, "tag -> probability"),
         ({"predictions": {}}, "key"),
     ],
 )
@@ -124,6 +128,17 @@ def test_what_a_teacher_did_not_look_for_is_unknown_and_not_absent(tmp_path: Pat
     mentions = {**PREDICTIONS["mentions"], "annotated": ["Drug"]}
     (row,), bad = read(tmp_path, {"predictions": {"mentions": mentions}}, predictions="mentions")
     assert (row.annotated, bad) == (("Drug",), [])
+
+
+def test_predicted_words_and_their_probabilities_become_words_and_soft_labels(tmp_path: Path) -> None:
+    words = [{"start": 3, "end": 8, "tags": {"O": 0.9, "B-Sign": 0.1}}, {"start": 15, "end": 23, "tags": {"O": 1.0}}]
+    predictions = {"mentions": {"entities": [], "annotated": ["Sign"], "probabilities": words}}
+    (row,), bad = read(tmp_path, {"predictions": predictions}, predictions="mentions")
+    assert bad == []
+    assert isinstance(row, SpanRow)
+    assert row.words == ((3, 8), (15, 23))
+    assert row.probabilities == tuple(WordProbabilities(**word) for word in words)
+    assert row_from_dict(row_to_dict(row)) == row
 
 
 def test_a_prediction_beats_the_score_that_a_line_had_and_other_keys_keep_their_meaning(tmp_path: Path) -> None:
