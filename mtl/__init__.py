@@ -21,10 +21,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mtl.commands.check import CheckResult
-    from mtl.commands.check import check as check_mixture
     from mtl.config.loading import load_mixture
     from mtl.config.mixture import Mixture
+    from mtl.planning.mixture_check import CheckResult
+    from mtl.planning.mixture_check import check as check_mixture
     from mtl.prediction.predicting import predict as predict_rows
     from mtl.prediction.predictor import Predictor
     from mtl.problems import InputError, Problem
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CheckResult": "mtl.commands.check:CheckResult",
+    "CheckResult": "mtl.planning.mixture_check:CheckResult",
     "Guard": "mtl.training.guard:Guard",
     "InputError": "mtl.problems:InputError",
     "MLflowTracker": "mtl.tracking.tracker:MLflowTracker",
@@ -66,7 +66,7 @@ _HOMES = {
     "build_module": "mtl.training.default_module:build_default_module",
     # Not `check` and `predict`: an attribute of the package with the name of a file in it is that module or the
     # function, depending on what was imported before.
-    "check_mixture": "mtl.commands.check:check",
+    "check_mixture": "mtl.planning.mixture_check:check",
     "load_mixture": "mtl.config.loading:load_mixture",
     "predict_rows": "mtl.prediction.predicting:predict",
 }

@@ -52,6 +52,7 @@ LAYERS = (
     "mtl.suites",
     "mtl.tuning",
     "mtl.vocabulary",
+    "mtl.planning",
     "mtl.commands",
     "mtl",
 )
@@ -166,5 +167,6 @@ def is_component(module: str) -> bool:
         "mtl.balancing",
         "mtl.study.running.launchers",
         "mtl.vocabulary.initialisers",
+        "mtl.planning",
         "mtl.commands",
     )

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl.commands.arguments import read_config
-from mtl.commands.check import check
 from mtl.commands.tune import load as load_search
 from mtl.config.components import build, find
+from mtl.config.config_file import read_config
 from mtl.config.curriculum import phases
 from mtl.config.loading import load_mixture
 from mtl.data.reading import read_rows
 from mtl.data.row_problems import row_rule
 from mtl.data.store import Store
+from mtl.planning.mixture_check import check
 from mtl.vocabulary.vocabulary_file import load_vocabulary
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

@@ -14,8 +14,8 @@ import yaml
 from pytorch_lightning.callbacks import Callback
 
 from mtl.batching.loaders import limited
-from mtl.commands.check import check
 from mtl.config.loading import load_mixture
+from mtl.planning.mixture_check import check
 from mtl.prediction.predicting import predict
 from tests.causal_models import causal_folder, causal_tokenizer
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl.commands.check import check
+from mtl.planning.mixture_check import check
 from mtl.readers.jsonl import Jsonl
 
 PAGE = (Path(__file__).parent.parent / "docs" / "weak_labels.md").read_text(encoding="utf-8")

@@ -26,7 +26,8 @@ from machine import machine, machine_line
 from pydantic import ValidationError
 
 from mtl.batching.schedule import make_schedule
-from mtl.commands.arguments import read_config, take_mixture
+from mtl.commands.arguments import take_mixture
+from mtl.config.config_file import read_config
 from mtl.config.mixture import Mixture
 from mtl.problems import InputError, Problem
 from mtl.training.assembly import build_data

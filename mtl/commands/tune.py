@@ -67,9 +67,9 @@ def load(file: Path | str, overrides: Sequence[str] = ()) -> Tuning:
     Raises:
         InputError: As for `load_tuning`.
     """
-    from mtl.commands.check import check
     from mtl.commands.fit_options import option_problems
     from mtl.log_filters import quiet_lightning
+    from mtl.planning.mixture_check import check
     from mtl.tuning.tuning_file import Checks, load_tuning
 
     with quiet_lightning():

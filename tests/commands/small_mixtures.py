@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mtl.commands.check import check
+from mtl.planning.mixture_check import check
 from mtl.problems import Problem
 
 SECRET = "Mr Miller of Ward 7"  # in every invalid row, and must never be shown

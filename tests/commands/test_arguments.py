@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl.commands.arguments import read_config, take_mixture
+from mtl.commands.arguments import take_mixture
+from mtl.config.config_file import read_config
 from mtl.problems import InputError
 
 MIXTURE = {

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl.commands.check import check, main
+from mtl.commands.check import main
 from mtl.config.encoder_catalogue import catalogue
+from mtl.planning.mixture_check import check
 from tests.commands.small_mixtures import SECRET, TAGGING, Write, classified, plan, problems, tagged
 from tests.masked_lm_models import masked_lm_folder
 

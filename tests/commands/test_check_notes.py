@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl.commands.check import check, main
+from mtl.commands.check import main
+from mtl.planning.mixture_check import check
 from mtl.readers._parts import KEPT, OVERLAPPING
 from tests.commands.small_mixtures import TAGGING, Write, classified, plan, tagged
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from transformers import ByT5Tokenizer
 
-from mtl.commands.check import check
+from mtl.planning.mixture_check import check
 from tests.causal_models import causal_folder
 from tests.commands.small_mixtures import REGRESSION, SECRET, TAGGING, Write, classified, plan, problems, scored, tagged
 

@@ -16,10 +16,10 @@ from pydantic import BaseModel
 
 from heads import Head
 from heads._text import TextHead
-from mtl.commands.check import check
 from mtl.config import mixture as specs
 from mtl.config.components import choices, find
 from mtl.config.loading import load_mixture
+from mtl.planning.mixture_check import check
 from mtl.readers import Reader
 from mtl.samplers import RandomSampler, TaskSize
 from mtl.samplers.temperature import Temperature

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mtl.commands.arguments import read_config
+from mtl.config.config_file import read_config
 from mtl.config.curriculum import phases
 from mtl.config.loading import load_mixture
 from mtl.config.schema import checked

@@ -8,9 +8,9 @@ import yaml
 
 from heads.rows import Row, TextRow
 from mtl.commands import run as run_mtl
-from mtl.commands.check import check
 from mtl.data.splits import SplitRule, assign
 from mtl.drafting.draft import division_of, draft_tasks
+from mtl.planning.mixture_check import check
 from mtl.problems import InputError
 from tests.drafting import sample_files
 from tests.drafting.sample_files import FILES, SECRET, notes, write_csv, write_jsonl

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mtl.batching.schedule import make_schedule
 from mtl.commands import run as run_mtl
-from mtl.commands.check import check
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
+from mtl.planning.mixture_check import check
 from mtl.problems import InputError
 from mtl.tracking.run_folder import RunFolder
 from mtl.training.assembly import build_balancing, build_data
