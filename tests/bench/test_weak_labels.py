@@ -12,7 +12,7 @@ import weak_labels
 
 def test_rows_are_gold_or_without_a_label_and_the_seed_decides_which() -> None:
     rows = [{"id": str(n), "text": f"t{n}", "label": str(n % 2)} for n in range(50)]
-    found = weak_labels.parts(rows, 0, 10, 30)
+    found = weak_labels.parts(rows, 0, 10, 30, {})
     assert [len(found[name]) for name in ("human", "unlabelled", "gold")] == [10, 30, 40]
     assert all(row in rows for row in found["human"])
     assert all(row in rows for row in found["gold"])
@@ -20,16 +20,20 @@ def test_rows_are_gold_or_without_a_label_and_the_seed_decides_which() -> None:
         row["id"] for row in found["gold"]
     }
     assert all(sorted(row) == ["id", "text"] for row in found["unlabelled"])
-    assert found == weak_labels.parts(rows, 0, 10, 30)
-    assert found["human"] != weak_labels.parts(rows, 1, 10, 30)["human"]
+    assert found == weak_labels.parts(rows, 0, 10, 30, {})
+    assert found["human"] != weak_labels.parts(rows, 1, 10, 30, {})["human"]
     with pytest.raises(SystemExit, match="at most 50"):
-        weak_labels.parts(rows, 0, 21, 30)
+        weak_labels.parts(rows, 0, 21, 30, {})
+    mentions = [{"id": "1", "text": "rash", "words": [[0, 4]], "entities": [{}]}]
+    (blank,) = weak_labels.parts(mentions, 0, 0, 1, {"entities": []})["unlabelled"]
+    assert blank == {"id": "1", "text": "rash", "words": [[0, 4]], "entities": []}
 
 
 def test_gains_are_paired_by_seed() -> None:
-    scores = {"human": (0.5, 0.7), "weak": (0.6, 0.7), "both": (0.7, 0.8), "gold": (0.9, 0.9)}
+    scores = {"human": (0.5, 0.7), "hard": (0.6, 0.7), "soft": (0.6, 0.8), "both": (0.7, 0.8), "gold": (0.9, 0.9)}
     seeds = [
         {
+            "task": "association",
             "human": 20,
             "unlabelled": 100,
             "encoder": "e",
@@ -41,7 +45,7 @@ def test_gains_are_paired_by_seed() -> None:
     ]
     page = weak_labels.page({"command": "c", "machine": MACHINE, "seeds": seeds})
     rows = {line.split("`")[1]: line.split(" | ")[1:] for line in page.splitlines() if line.startswith("| `")}
-    assert [rows[arm][0] for arm in weak_labels.ARMS] == ["20", "100", "120", "120"]
+    assert [rows[arm][0] for arm in weak_labels.ARMS] == ["20", "100", "100", "120", "120"]
     assert rows["both"][1] == "0.750 ± 0.071"
     assert rows["both"][3] == "+0.150 ± 0.071 |"
 
@@ -50,12 +54,13 @@ MACHINE = {"date": "d", "machine.processor": "p", "machine.cpus": "2", "machine.
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", weak_labels.TASKS)
 def test_a_teacher_labels_rows_and_students_learn_from_them(
-    tmp_path: Path, data_folder: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+    task: str, tmp_path: Path, data_folder: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MTL_DATA", str(data_folder))
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    words = ["--seeds", "1", "--human", "40", "--unlabelled", "30", "--updates", "4", "--encoder"]
+    words = ["--task", task, "--seeds", "1", "--human", "40", "--unlabelled", "30", "--updates", "4", "--encoder"]
     words += [str(tiny_encoder("bert")), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     weak_labels.main(words)
     (line,) = [json.loads(text) for text in (tmp_path / "out" / "weak_labels.jsonl").read_text().splitlines()]
