@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import weak_labels
 
+from mtl.config import components
+from mtl.readers.jsonl import Jsonl
+
 
 def test_rows_are_gold_or_without_a_label_and_the_seed_decides_which() -> None:
     rows = [{"id": str(n), "text": f"t{n}", "label": str(n % 2)} for n in range(50)]
@@ -53,14 +56,27 @@ def test_gains_are_paired_by_seed() -> None:
 MACHINE = {"date": "d", "machine.processor": "p", "machine.cpus": "2", "machine.threads": "1", "machine.memory": "m"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", weak_labels.TASKS)
+def test_the_rows_of_a_task_fit_its_head(
+    task: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MTL_DATA", str(data_folder))
+    lines = weak_labels.TASKS[task].rows("dev")[:200]
+    weak_labels.write(tmp_path / "dev.jsonl", lines)
+    spec = weak_labels.TASKS[task].spec
+    head = components.find("head", spec["head"], "head")(spec["labels"], 8, **spec.get("options", {}))
+    rows = list(Jsonl(str(tmp_path / "dev.jsonl")).read("dev"))
+    assert [head.check(row) for row in rows] == [None] * 200
+    assert {label for row in rows for label in head.label_counts(row)} == set(spec["labels"])
+
+
+@pytest.mark.slow
 def test_a_teacher_labels_rows_and_students_learn_from_them(
-    task: str, tmp_path: Path, data_folder: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, data_folder: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MTL_DATA", str(data_folder))
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    words = ["--task", task, "--seeds", "1", "--human", "40", "--unlabelled", "30", "--updates", "4", "--encoder"]
+    words = ["--task", "disease", "--seeds", "1", "--human", "40", "--unlabelled", "30", "--updates", "4", "--encoder"]
     words += [str(tiny_encoder("bert")), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     weak_labels.main(words)
     (line,) = [json.loads(text) for text in (tmp_path / "out" / "weak_labels.jsonl").read_text().splitlines()]
