@@ -65,7 +65,7 @@ def test_the_rows_of_a_task_fit_its_head(
     weak_labels.write(tmp_path / "dev.jsonl", lines)
     spec = weak_labels.TASKS[task].spec
     head = components.find("head", spec["head"], "head")(spec["labels"], 8, **spec.get("options", {}))
-    rows = list(Jsonl(str(tmp_path / "dev.jsonl")).read("dev"))
+    rows = list(Jsonl(str(tmp_path)).read("dev"))
     assert [head.check(row) for row in rows] == [None] * 200
     assert {label for row in rows for label in head.label_counts(row)} == set(spec["labels"])
 
