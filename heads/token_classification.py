@@ -459,7 +459,8 @@ class TokenClassification(Head):
         return [value for of_word in word_targets(row, words, self.tags) for value in of_word]
 
     def _collated_probabilities(self, examples: Sequence[Example], num_words: int) -> dict[str, Tensor]:
-        soft = [example["probabilities"] if len(example["probabilities"]) > 1 else [] for example in examples]
+        given = [example.get("probabilities", ()) for example in examples]
+        soft = [list(values) if len(values) > 1 else [] for values in given]
         if not any(soft):
             return {}
         size = num_words * len(self.tags)

@@ -121,6 +121,9 @@ def test_a_run_whose_creation_got_no_answer_is_not_created_twice(
 
     create, failures = MlflowClient.create_run, [ConnectionError("no answer")]
 
+    def no_answer() -> Any:
+        raise ConnectionError("no answer")
+
     def create_without_answer(self: Any, *arguments: Any, **more: Any) -> Any:
         made = create(self, *arguments, **more)
         if failures:
@@ -132,7 +135,8 @@ def test_a_run_whose_creation_got_no_answer_is_not_created_twice(
     tracker.log_metrics({"train/loss": 1.0}, step=0)
     if is_killed:  # before the next attempt; another process resumes the run
         wait_for(lambda: not failures)
-        monkeypatch.setattr(tracker, "_connect", lambda: None)
+        monkeypatch.setattr(tracker._queue, "_connect", no_answer)
+        atexit.unregister(tracker._at_exit)
         tracker = tracker_for(RunFolder.open(tracker.folder.path))
         tracker.log_metrics({"train/loss": 0.5}, step=1)
     tracker.finalize("success")
