@@ -74,6 +74,21 @@ def max_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
+def share_overflow(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> None:
+    """Makes all processes skip an optimiser's next step if the gradients of one of them overflowed.
+
+    A scaler looks at the gradients of its own process before those outside DDP are averaged, so processes could
+    disagree, and their weights would differ from then on.
+
+    Args:
+        scaler: The scaler of fp16, which has unscaled the gradients of the optimiser.
+        optimizer: The optimiser.
+    """
+    of_optimizer = scaler._per_optimizer_states[id(optimizer)]
+    for found in of_optimizer["found_inf_per_device"].values():
+        max_over_ranks(found)
+
+
 def average_rows(gradient: Tensor) -> None:
     """Averages a gradient [V, H] over all processes, in place, sending only rows that are not zero on some rank."""
     touched = gradient.any(dim=1).to(torch.uint8)  # [V]

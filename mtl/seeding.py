@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,3 +40,21 @@ def seed_dropout(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
+
+
+@contextmanager
+def separate_draws(seed: int | None = None) -> Iterator[None]:
+    """A context that leaves PyTorch's generator of the CPU as it was, for first weights, which are drawn there.
+
+    `torch.random.fork_rng` and `torch.manual_seed` treat every device unless told otherwise. That starts CUDA in
+    commands that do not need it, and waits for the device in a training.
+
+    Args:
+        seed: Seed of the draws inside; None continues those outside.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        yield

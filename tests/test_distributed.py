@@ -19,6 +19,19 @@ import json, sys
 import torch
 from mtl import distributed
 
+def step():
+    # The weight after a step in which the gradient of the second rank overflows, and the scale after it.
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    scaler.scale(weight.sum()).backward()
+    weight.grad *= float("inf") if rank else 1.0
+    scaler.unscale_(optimizer)
+    distributed.share_overflow(scaler, optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    return weight.item(), scaler.get_scale()
+
 torch.distributed.init_process_group("gloo")
 rank = distributed.rank()
 table = torch.zeros(4, 2)
@@ -34,6 +47,7 @@ print(json.dumps({
     "dense": dense.tolist(),
     "world": distributed.world_size(),
     "first": distributed.is_rank_zero(),
+    "step": step(),
 }))
 torch.distributed.destroy_process_group()
 """
@@ -80,6 +94,7 @@ def test_two_processes_reduce_and_gather(tmp_path: Path) -> None:
         assert values["rows"] == values["dense"] == [[0.5, 0.5], [1.0, 1.0], [15.0, 15.0], [0.0, 0.0]]
         assert values["world"] == 2
         assert values["first"] == (rank == 0)
+        assert values["step"] == [1.0, 2.0]
 
 
 def test_one_process_changes_nothing() -> None:

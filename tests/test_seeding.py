@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.seeding import derive, seed_dropout, stream
+from mtl.seeding import derive, seed_dropout, separate_draws, stream
 from tests import emulated
 
 KEYS = st.lists(st.one_of(st.text("abc1", max_size=3), st.integers(0, 99)), max_size=3)
@@ -58,3 +58,24 @@ def test_dropout_is_drawn_as_after_seeding_everything(device: str) -> None:
     seed_dropout(7, torch.device(device))
     assert torch.rand(3).tolist() == expected[0].tolist()
     assert torch.rand(3, device=device).tolist() == expected[1].tolist()
+
+
+def test_separate_draws_change_those_of_no_device() -> None:
+    emulated.register()
+    devices = ["cpu", "emulated"]
+    torch.manual_seed(7)
+    expected = [torch.rand(3, device=device).tolist() for device in devices]
+    torch.manual_seed(7)
+    with separate_draws(1):
+        inside = torch.rand(3)
+    assert [torch.rand(3, device=device).tolist() for device in devices] == expected
+    with separate_draws(1):
+        assert torch.equal(torch.rand(3), inside)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(3), inside)
+
+
+def test_separate_draws_without_a_seed_continue_the_ones_outside() -> None:
+    with separate_draws():
+        inside = torch.rand(3)
+    assert torch.equal(torch.rand(3), inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -41,13 +42,13 @@ class MixtureData(pl.LightningDataModule):
         self.evaluated: set[str] | None = None
         """Tasks that are evaluated; None evaluates all."""
         self._schedule: StepSchedule | None = None
-        self._phase_heads: PhaseHeads | None = None
 
     def setup(self, stage: str | None = None) -> None:
         if not self.tasks:
             self.tasks = prepare(self.mixture, self.heads, self.tokenizer)
 
     def train_dataloader(self) -> TrainLoader:
+        _ = self._drawing_heads  # made here, because the thread that prepares batches must not touch the generator
         return TrainLoader(self)
 
     def val_dataloader(self) -> EvaluationLoader:
@@ -137,10 +138,12 @@ class MixtureData(pl.LightningDataModule):
 
     def drawing_head(self, task: str, update: int) -> Head:
         """The head that draws the examples of a task at an update."""
-        if self._phase_heads is None:
-            drawing = {name: head for name, head in self.heads.items() if head.draws}
-            self._phase_heads = PhaseHeads.of(self.mixture, drawing, self.tokenizer)
-        return self._phase_heads.at(task, update)
+        return self._drawing_heads.at(task, update)
+
+    @cached_property
+    def _drawing_heads(self) -> PhaseHeads:
+        drawing = {name: head for name, head in self.heads.items() if head.draws}
+        return PhaseHeads.of(self.mixture, drawing, self.tokenizer)
 
     def rank_and_world_size(self) -> tuple[int, int]:
         trainer = self.trainer

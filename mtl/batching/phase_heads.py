@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from heads import Head
 from mtl.config.curriculum import phases
 from mtl.config.mixture import build_head
+from mtl.seeding import separate_draws
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
     from heads import LoadedEncoder
@@ -54,7 +54,7 @@ class PhaseHeads:
             for name in heads:
                 spec = changed.tasks[name]
                 if spec.options != options[name]:
-                    with torch.random.fork_rng():  # its first weights are not used
+                    with separate_draws():  # its first weights are not used
                         current[name] = build_head(spec, hidden_size)
                     current[name].read_tokenizer(tokenizer)
                     options[name] = spec.options
@@ -69,7 +69,7 @@ class PhaseHeads:
     def attach(self, encoder: LoadedEncoder) -> None:
         """Attaches the heads that take over to the encoder, without weights."""
         for _, head in self._others():
-            with torch.random.fork_rng():
+            with separate_draws():
                 head.attach(_WithoutWeights(encoder))
 
     def share_weights(self, device: torch.device) -> None:

@@ -14,6 +14,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 TOKENS, SEQUENCES, MOST = 256, 16, 24
 """Smallest step between rooms in tokens and in sequences, and the largest number of rooms at a time. Each keeps
 gradients of the size of the encoder."""
+
+LARGE_HEADS = ((8, 0), (9, 0), (10, 0))
+"""Compute capabilities on which FlashAttention trains heads of more than 192 units with dropout."""
 
 CAPTURING = threading.Lock()
 """Held during a capture. Other threads must not allocate pinned memory meanwhile, which would make it fail."""
@@ -104,6 +108,8 @@ class EncoderGraphs:
         self._capture = capture or _OnGPU()
         self._rooms: dict[Room, Callable[..., Tensor]] = {}  # the least recently used first
         self._has_given_up = False
+        self.captures = 0
+        """Number of rooms that were captured."""
         self.failed = False
         """Whether a capture failed, so that everything is computed eagerly."""
 
@@ -144,15 +150,21 @@ class EncoderGraphs:
             with CAPTURING:
                 samples = tuple(argument.clone() for argument in arguments)
                 self._rooms[room] = self._capture(_Pass(self._model, room.longest, names), samples)
+            self.captures += 1
         except Exception as error:  # of CUDA or of a layer that cannot be captured; eager computation still works
             self.failed = True
-            self._rooms.clear()  # whose gradients would keep the memory of the device
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
             reason = next(iter(str(error).splitlines()), "")
             _log.warning("CUDA graphs are off: a capture failed with %s: %s", type(error).__name__, reason)
+        if self.failed:
+            self.free()  # only now, because the traceback of the error holds the tensors of the capture
         return not self.failed
+
+    def free(self) -> None:
+        """Gives up all rooms, whose gradients and results keep the memory of the device."""
+        self._rooms.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 class _Pass(nn.Module):
@@ -176,6 +188,8 @@ class _OnGPU:
 
     def __init__(self) -> None:
         self._pool: Any = None
+        # The warm-up of a capture makes the nodes that accumulate gradients, on a stream of its own.
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
 
     def __call__(self, module: nn.Module, samples: tuple[Tensor, ...]) -> Callable[..., Tensor]:
         """Captures a module.
@@ -196,10 +210,38 @@ class _OnGPU:
         except BaseException:
             torch.cuda.set_stream(stream)
             generator.graphsafe_set_state(state)
+            _leave_pool(device, self._pool)
             raise
         # The passes that warm up draw dropout. Restoring the generator keeps later draws independent of captures.
         generator.set_state(state.get_state())
         return cast("Callable[..., Tensor]", graphed)
+
+
+def kernel_obstacle(head_size: int, device: torch.device) -> str | None:
+    """Why a GPU has no kernel for attention over sequences of different lengths; None if it has one.
+
+    Args:
+        head_size: Units per attention head.
+        device: The GPU.
+    """
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (8, 0):
+        return "the GPU is older than Ampere"
+    if not torch.backends.cuda.is_flash_attention_available():
+        return "this build of PyTorch has no FlashAttention"
+    # With dropout, the backward pass for large heads needs the shared memory of a data centre's GPU.
+    if head_size % 8 or head_size > (256 if capability in LARGE_HEADS else 192):
+        return "the attention of this encoder has no kernel for sequences of different lengths"
+    return None
+
+
+def _leave_pool(device: torch.device, pool: Any) -> None:
+    """Ends the allocation of all of a device's memory from a pool, which a failed capture leaves on in torch 2.11."""
+    backend: Any = torch._C
+    index = device.index or 0
+    with suppress(RuntimeError):  # it has ended already
+        backend._cuda_endAllocateToPool(index, pool)
+        backend._cuda_releasePool(index, pool)
 
 
 def obstacle(model: nn.Module, *, packs: bool, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -219,12 +261,11 @@ def obstacle(model: nn.Module, *, packs: bool, device: torch.device, dtype: torc
         return f"the device is {device.type}, not cuda"
     if dtype not in (torch.bfloat16, torch.float16):
         return "only 16-bit attention has a kernel for sequences of different lengths; use bf16-mixed"
-    if size % 8 or size > 256:
-        return "the attention of this encoder has no kernel for sequences of different lengths"
+    reason = kernel_obstacle(size, device)
+    if reason is not None:
+        return reason
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return "the encoder is frozen"
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         return "encoder.gradient_checkpointing computes states twice"
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return "the GPU is older than Ampere"
     return None

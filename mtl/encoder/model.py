@@ -103,6 +103,11 @@ class Encoder(nn.Module):
         """
         self._graphs = EncoderGraphs(self.model, self._first_position, capture)
 
+    def free_graphs(self) -> None:
+        """Gives the memory of CUDA graphs back; further training captures them again."""
+        if self._graphs is not None:
+            self._graphs.free()
+
     @property
     def has_graphs(self) -> bool:
         """Whether it trains with CUDA graphs where it can."""

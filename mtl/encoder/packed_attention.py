@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from mtl.encoder.cpu_dropout import byte_dropout
-from mtl.encoder.graphs import Places
+from mtl.encoder.graphs import Places, kernel_obstacle
 from mtl.encoder.packing import Group, Layout
 from mtl.problems import InputError, Problem
 
@@ -172,9 +172,7 @@ def _has_kernel(q: Tensor, layout: Layout | Places, window: int | None) -> bool:
         and q.dtype in (torch.bfloat16, torch.float16)
         # No GPU has verified its windows yet, so only graphs use them, which are off by default.
         and (window is None or isinstance(layout, Places))
-        and q.size(-1) % 8 == 0
-        and q.size(-1) <= 256
-        and torch.cuda.get_device_capability(q.device) >= (8, 0)
+        and kernel_obstacle(q.size(-1), q.device) is None
     )
 
 

@@ -29,7 +29,7 @@ from mtl.encoder.model import Encoder
 from mtl.encoder.reinitialisation import reinitialise
 from mtl.encoder.self_check import packing_problem, sees_backwards_only
 from mtl.problems import InputError, Problem
-from mtl.seeding import derive
+from mtl.seeding import derive, separate_draws
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -360,7 +360,7 @@ def _pretrained(
             AutoModel, spec, config=config, dtype=torch.float32, output_loading_info=True, **chosen
         )
         return model, _pooler_weights(model, loading["missing_keys"])
-    with torch.random.fork_rng():
+    with separate_draws():
         model = _from_config(config, chosen)
     load_weights(model, trained.weights(), trained.checkpoint)
     return model, {}
@@ -388,8 +388,7 @@ def load_weights(model: Any, weights: Mapping[str, torch.Tensor], source: Path) 
 
 def _random(config: PretrainedConfig, chosen: Mapping[str, str], seed: int) -> Any:
     """The model with weights from the distributions that its family starts from, drawn from a stream of its own."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "encoder"))
+    with separate_draws(derive(seed, "encoder")):
         return _from_config(config, chosen)
 
 

@@ -26,6 +26,7 @@ from mtl.encoder.pretrained import load_encoder, load_tokenizer
 from mtl.evaluation.baselines import Scores, scores_at_goal, usable_rows
 from mtl.problems import InputError
 from mtl.redaction import reason
+from mtl.seeding import separate_draws
 from mtl.single_precision import single_precision
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class FrozenModel:
     @cached_property
     def _encoder(self) -> Encoder:
         # transformers draws weights that an encoder lacks, on the CPU; the draws of a run must not depend on it.
-        with torch.random.fork_rng(devices=[]), single_precision(self._device):
+        with separate_draws(), single_precision(self._device):
             return load_encoder(self._spec, self.tokenizer, 0).to(self._device).eval()
 
 

@@ -15,6 +15,7 @@ from mtl.export.model_card import model_card
 from mtl.files import require_empty, whole_folder, write_text
 from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.seeding import separate_draws
 
 if TYPE_CHECKING:
     from mtl.config.mixture import Mixture
@@ -91,7 +92,7 @@ def _model(mixture: Mixture, module: MultiTaskModule, task: str | None, checkpoi
     encoder: Any = module.encoder.model
     config = load_config(mixture.encoder)
     own = encoder.state_dict()
-    with torch.random.fork_rng():
+    with separate_draws():
         head = {} if task is None else _weights(module.head(task)) or {}
         is_causal = mixture.encoder.kind == "causal"  # an output layer that is tied has no weights in the head
         auto: Any = AutoModelForCausalLM if is_causal else AutoModelForMaskedLM

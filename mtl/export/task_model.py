@@ -20,6 +20,7 @@ from mtl.export.task_forms import PREDICT, TOKENS, HeadPlace, TaskExport, TaskFo
 from mtl.files import make_folder, require_empty, whole_folder, write_text
 from mtl.prediction.trained_model import TrainedModel
 from mtl.problems import InputError, Problem, did_you_mean
+from mtl.seeding import separate_draws
 
 TOLERANCE = 1e-4
 """Largest difference between the logits of a class and ours, beyond which the class computes something else."""
@@ -144,7 +145,7 @@ def _model(loaded: TrainedModel, export: TaskExport) -> Any:
     if type(config) not in auto._model_mapping:
         raise _unsuitable(export, f"The family {config.model_type} has no class for {form.auto_class}.")
     _describe(config, export)
-    with torch.random.fork_rng():
+    with separate_draws():
         model = auto.from_config(config, dtype=torch.float32).eval()
     own = loaded.module.encoder.model.state_dict()
     named = {f"{model.base_model_prefix}.{name}": value for name, value in own.items()}

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import torch
-
 from mtl.batching.passes import DefaultLength, default_length
 from mtl.batching.schedule import StepSchedule, UpdateGrid, make_schedule, planned_updates
 from mtl.config.curriculum import end_problems
@@ -26,6 +24,7 @@ from mtl.hashed_ids import shown_id
 from mtl.messages import counted
 from mtl.problems import InputError
 from mtl.redaction import shown
+from mtl.seeding import separate_draws
 from mtl.training.learning_rates import default_rate, rate_reason
 
 MixturePlan = dict[str, Any]
@@ -130,7 +129,7 @@ def _starts(mixture: Mixture, heads: Mapping[str, Any]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, head in heads.items():
         try:
-            with torch.random.fork_rng():
+            with separate_draws():
                 note = head.attach(outline)
         except InputError:  # the weights are not on this machine yet
             note = "whether the encoder has weights for this head is unknown until it is downloaded"

@@ -11,8 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from heads import Head
 from mtl.balancing import Balancing
 from mtl.batching.phase_heads import PhaseHeads
@@ -23,7 +21,7 @@ from mtl.config.schema import checked
 from mtl.encoder.pretrained import load_config, load_encoder, load_tokenizer, longest_input
 from mtl.encoder.trained_run import trained_encoder
 from mtl.problems import InputError, Problem
-from mtl.seeding import derive
+from mtl.seeding import derive, separate_draws
 from mtl.training.guard import Guard
 from mtl.training.hyperparameters import Optimisation
 from mtl.training.selection import Selection
@@ -64,8 +62,7 @@ def build_heads(mixture: Mixture, known_tokens: Sequence[str] = ()) -> tuple[dic
         raise InputError(problems)
     heads: dict[str, Head] = {}
     for name, spec in mixture.tasks.items():
-        with torch.random.fork_rng():
-            torch.manual_seed(derive(mixture.seed, "head", name))
+        with separate_draws(derive(mixture.seed, "head", name)):
             heads[name] = build_head(spec, int(config.hidden_size))
     unsuitable = {name: head.encoder_problem(config) for name, head in heads.items()}
     problems = [Problem(f"tasks.{name}.options", f"{why}.") for name, why in unsuitable.items() if why is not None]
@@ -155,8 +152,7 @@ def _attach(heads: Mapping[str, Head], encoder: Encoder, seed: int, *, known: Co
     """
     tasks_of: dict[str, list[str]] = {}
     for name, head in heads.items():
-        with torch.random.fork_rng():
-            torch.manual_seed(derive(seed, "attach", name))
+        with separate_draws(derive(seed, "attach", name)):
             note = head.attach(encoder)
         if note is not None and name not in known:
             tasks_of.setdefault(note, []).append(name)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 DECIDES_RESULTS = False
 
+OF_LIBRARIES = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "Cuda failure 2 'out of memory'")
+"""How the libraries of a GPU say that its memory is full, in errors of a more general class: cuBLAS, cuDNN and NCCL."""
+
 Purpose = Literal["training", "evaluating", "predicting"]
 
 
@@ -47,6 +50,10 @@ class MemoryWatch:
             yield
         except torch.OutOfMemoryError as error:
             raise InputError(self._problem()) from error
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in OF_LIBRARIES):
+                raise
+            raise InputError(self._problem()) from error
 
     def _problem(self) -> Problem:
         batch = f"while {self._purpose} {', '.join(self._tasks)} with {self._num_tokens} tokens in a batch"
@@ -55,5 +62,6 @@ class MemoryWatch:
             return Problem("--trainer.accelerator", message, "Free its memory, or add --trainer.accelerator=cpu.")
         advice = "Lower batch_size, tokens_per_batch or max_length"
         if self._purpose == "training":
-            return Problem("batch_size", message, f"{advice}, or set encoder.gradient_checkpointing.")
+            other = "set encoder.gradient_checkpointing, or turn model.cuda_graphs off if it is on"
+            return Problem("batch_size", message, f"{advice}, {other}.")
         return Problem("batch_size", message, f"{advice}; a finished run can be scored with --trainer.accelerator=cpu.")

@@ -19,7 +19,7 @@ from heads import Head
 from mtl.balancing import Balancing, TaskLoss
 from mtl.batching.batch import Batch, TaskPart
 from mtl.batching.phase_heads import PhaseHeads
-from mtl.distributed import average, average_rows, keep_out_of_ddp, max_over_ranks
+from mtl.distributed import average, average_rows, keep_out_of_ddp, max_over_ranks, share_overflow
 from mtl.encoder.compilation import compile_encoder
 from mtl.encoder.graphs import obstacle
 from mtl.encoder.self_check import check_on_device
@@ -270,6 +270,9 @@ class MultiTaskModule(pl.LightningModule):
             check_on_device(self.encoder, self.device)
         self._phase_heads.share_weights(self.device)
 
+    def on_train_end(self) -> None:
+        self.encoder.free_graphs()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # One stream per step makes dropout a pure function of seed and step, so evaluating between steps, stopping and
         # resuming change nothing.
@@ -330,6 +333,9 @@ class MultiTaskModule(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.trainer.world_size == 1:
             return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            share_overflow(scaler, optimizer)
         # DDP averages the encoder's gradients in the backward pass of an update's last batch, unless that is empty.
         is_all = self._was_empty or self.balancing.needs == "whole"
         modules: list[nn.Module] = [self] if is_all else [self.heads, self.balancing]

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.profilers import SimpleProfiler
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from mtl.distributed import is_rank_zero
@@ -94,7 +95,8 @@ class StepProfile(Callback):
             return
         self._written = steps
         spent = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"  # microseconds
-        events = self._profile.key_averages()
+        # A kernel is an event of its own, whose time the operator that started it has, too.
+        events = [event for event in self._profile.key_averages() if event.device_type == DeviceType.CPU]
         operators = [Operator(event.key, getattr(event, spent) / 1000 / steps) for event in events]
         self._profile = None
         self._folder.write_text("profile.md", as_markdown(operators, wall, steps))

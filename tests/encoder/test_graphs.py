@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mtl.config.mixture import EncoderSpec
 from mtl.encoder import graphs, packed_attention
-from mtl.encoder.graphs import EncoderGraphs, Places, Room, obstacle
+from mtl.encoder.graphs import EncoderGraphs, Places, Room, kernel_obstacle, obstacle
 from mtl.encoder.model import Encoder
 from mtl.encoder.packing import Layout
 from mtl.encoder.pretrained import load_encoder, load_tokenizer
@@ -240,6 +240,7 @@ def test_stream_and_generator_are_as_before_a_capture_whether_or_not_it_fails(
     monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     pools, streams, generator = [], ["before"], Generator("before")
+    left: dict[str, list[Any]] = {"_cuda_endAllocateToPool": [], "_cuda_releasePool": []}
 
     def make(module: nn.Module, samples: tuple[Tensor, ...], *, pool: object, **_: object) -> nn.Module:
         pools.append(pool)
@@ -255,6 +256,8 @@ def test_stream_and_generator_are_as_before_a_capture_whether_or_not_it_fails(
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams[-1])
     monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", make)
+    for name, calls in left.items():
+        monkeypatch.setattr(torch._C, name, lambda *found, calls=calls: calls.append(found), raising=False)
     capture, sample = graphs._OnGPU(), torch.zeros(1, device="meta")
     for _ in range(2):
         if error is None:
@@ -264,6 +267,7 @@ def test_stream_and_generator_are_as_before_a_capture_whether_or_not_it_fails(
                 capture(nn.Identity(), (sample,))
     assert streams[-1] == generator.state == "before"
     assert pools[0] is pools[1]
+    assert set(map(len, left.values())) == {0 if error is None else 2}
 
 
 def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,6 +282,8 @@ def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny, monkeyp
     assert "packed" in reason(bert, packs=False)
     assert "cpu" in reason(bert, device=CPU)
     assert "bf16-mixed" in reason(bert, dtype=torch.float32)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
     wide = load(tiny_encoder("bert")).model
     wide.config.head_dim = 12  # type: ignore[union-attr]  # of transformers
     assert "kernel" in reason(wide)
@@ -288,12 +294,37 @@ def test_an_encoder_that_cannot_be_captured_says_why(tiny_encoder: Tiny, monkeyp
     assert "gradient_checkpointing" in reason(checkpointed)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert "Ampere" in reason(bert)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6))
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
+    assert "FlashAttention" in reason(bert)
+
+
+@pytest.mark.parametrize(
+    ("capability", "size", "has_kernel"),
+    [((8, 6), 192, True), ((8, 6), 200, False), ((9, 0), 256, True), ((9, 0), 264, False), ((9, 0), 100, False)],
+)
+def test_the_kernel_trains_large_heads_on_some_devices_only(
+    capability: tuple[int, int], size: int, has_kernel: bool, gpu: Callable[..., None]
+) -> None:
+    gpu(capability)
+    assert (kernel_obstacle(size, torch.device("cuda")) is None) == has_kernel
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes PyTorch report a GPU with FlashAttention of a compute capability."""
+
+    def install(capability: tuple[int, int]) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+
+    return install
 
 
 @pytest.mark.parametrize("family", PACKED)
 def test_every_family_that_can_be_packed_can_be_captured(
-    tiny_encoder: Tiny, monkeypatch: pytest.MonkeyPatch, family: str
+    tiny_encoder: Tiny, gpu: Callable[..., None], family: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    gpu((8, 0))
     model = load(tiny_encoder(family)).model
     assert obstacle(model, packs=True, device=torch.device("cuda"), dtype=torch.bfloat16) is None

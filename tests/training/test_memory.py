@@ -15,7 +15,7 @@ from mtl.config.loading import load_mixture
 from mtl.encoder.packing import Layout
 from mtl.evaluation.evaluator import Evaluator
 from mtl.problems import InputError, Problem
-from mtl.training.memory import MemoryWatch, Purpose
+from mtl.training.memory import OF_LIBRARIES, MemoryWatch, Purpose
 
 
 def run_out(*_: Any, **__: Any) -> NoReturn:
@@ -32,6 +32,19 @@ def problem_of(memory: MemoryWatch) -> Problem:
 def batch(tasks: list[str], lengths: list[int]) -> Batch:
     parts = [TaskPart(task, 0, len(lengths), {}) for task in tasks]
     return Batch(torch.zeros(sum(lengths), dtype=torch.long), Layout(lengths), None, parts)
+
+
+@pytest.mark.parametrize("sign", OF_LIBRARIES)
+def test_libraries_of_a_gpu_say_in_their_own_words_that_its_memory_is_full(sign: str) -> None:
+    with pytest.raises(InputError), MemoryWatch().problems():
+        raise RuntimeError(f"CUDA error: {sign} when calling a function")
+
+
+def test_other_errors_of_a_device_are_as_they_were() -> None:
+    error = RuntimeError("CUDA error: device-side assert triggered")
+    with pytest.raises(RuntimeError) as caught, MemoryWatch().problems():
+        raise error
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(
