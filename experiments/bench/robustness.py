@@ -77,7 +77,7 @@ def write(options: argparse.Namespace, metrics: Mapping[Run, dict[str, Any]]) ->
     content = {
         "command": f"python experiments/bench/robustness.py {options.config} {named} --out {options.out}",
         "seeds": options.seeds,
-        "machine": machine(),
+        "machine": {**machine(), "machine.threads": " or ".join(map(str, options.threads))},
         "cells": cells,
     }
     options.out.mkdir(parents=True, exist_ok=True)
