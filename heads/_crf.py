@@ -49,23 +49,27 @@ class CRF(nn.Module):
         self.register_buffer("illegal_transitions", ~legal.transitions, persistent=False)
         self.register_buffer("illegal_end", ~legal.end, persistent=False)
 
-    def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """The log-probability of the known tags of each sequence, [B].
+    def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor, refuted: Tensor | None = None) -> Tensor:
+        """The log-probability of what is known of the tags of each sequence, [B].
 
-        A word whose tag is `IGNORE` is marginalised: the numerator sums over all sequences that agree with the known
-        tags (Tsuboi et al. 2008). The result is 0 for a sequence without a known tag.
+        A word whose tag is `IGNORE` is marginalised: the numerator sums over all sequences that agree with what is
+        known (Tsuboi et al. 2008). The result is 0 for a sequence of which nothing is known.
 
         Args:
             emissions: Scores of tags, [B, T, C].
             tags: Tag indices or `IGNORE`, [B, T].
             mask: True at words, [B, T]; words come first, without gaps.
+            refuted: True for tags that no word with `IGNORE` has in the sequence, [B, C]; None excludes none.
         """
         is_known = tags != IGNORE
-        agrees = nn.functional.one_hot(tags.clamp(min=0), emissions.shape[2]).bool() | ~is_known[..., None]
+        agrees = nn.functional.one_hot(tags.clamp(min=0), emissions.shape[2]).bool()
+        possible = torch.ones_like(agrees) if refuted is None else ~refuted[:, None].expand_as(agrees)
+        agrees = torch.where(is_known[..., None], agrees, possible)
         known = emissions.masked_fill(~agrees, -torch.inf)
         sums = self._log_sum(torch.cat([known, emissions]), mask.repeat(2, 1))
         numerator, denominator = sums.chunk(2)
-        return torch.where((is_known & mask).any(1), numerator - denominator, 0.0)
+        tells = is_known if refuted is None else is_known | refuted.any(1, keepdim=True)
+        return torch.where((tells & mask).any(1), numerator - denominator, 0.0)
 
     @torch.no_grad()
     def best_path(self, emissions: Tensor) -> list[int]:

@@ -10,8 +10,9 @@ These conventions hold in training, scoring and baselines:
 - If gold entities overlap, only the longest is tagged (of equally long ones the first). All of them are scored, so the
   others are missed.
 - An entity that covers only part of a word tags the whole word. It is scored at its own offsets, so it is missed.
-- If a row is annotated for some labels only, only these are scored, and words outside their entities are not trained
-  on, because they may be entities of other types. Such a row has no soft labels.
+- If a row is annotated for some labels only, only these are scored. A word outside their entities may be an entity of
+  another type, but not of these: its loss is the negative log-probability of all other tags together. Such a row has no
+  soft labels.
 - A text that is longer than `max_length` is split into overlapping windows. Each word belongs to the window in which it
   has the most context; it is trained on and predicted in that window only.
 - Predicted tags are decoded strictly, as in seqeval's strict mode: an I without a B is not an entity, unless the option
@@ -242,7 +243,8 @@ class TokenClassification(Head):
     def collate(self, examples: Sequence[Example], length: int) -> dict[str, Tensor]:
         """`positions`: first token of each word; `tags`: gold tag or `IGNORE`; `word_mask`; all [B, W].
 
-        `probabilities`, [B, W, C], if there are soft labels.
+        `probabilities`, [B, W, C], if there are soft labels. `refuted`, [B, C], if there are rows that are annotated
+        for some labels only: the tags that their words without a gold tag do not have.
         """
         num_words = max([1, *(len(example["words"]) for example in examples)])
 
@@ -254,6 +256,7 @@ class TokenClassification(Head):
             "tags": padded([example["tags"] for example in examples], IGNORE),
             "word_mask": padded([[1] * len(example["words"]) for example in examples], 0).bool(),
             **self._collated_probabilities(examples, num_words),
+            **self._collated_refuted(examples),
         }
 
     # --- states -> loss -------------------------------------------------------------------------------------------
@@ -265,12 +268,20 @@ class TokenClassification(Head):
         return logits
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The summed cross-entropy or negative log-likelihood, and the number of words that have a hard or soft tag."""
-        tags, logits = fields["tags"], logits.float()
-        if self.crf is None:
-            return distilled_cross_entropy(logits, tags, fields, self._distillation)
-        likelihood = self.crf.log_likelihood(logits, tags, fields["word_mask"])
-        return -weighed(likelihood, fields).sum(), (tags != IGNORE).sum()
+        """The summed cross-entropy or negative log-likelihood, and the number of words whose tag is known or narrowed."""
+        tags, logits, refuted = fields["tags"], logits.float(), fields.get("refuted")
+        if refuted is None:
+            is_outside = torch.zeros_like(tags, dtype=torch.bool)
+        else:
+            is_outside = (tags == IGNORE) & fields["word_mask"] & refuted.any(1, keepdim=True)
+        if self.crf is not None:
+            likelihood = self.crf.log_likelihood(logits, tags, fields["word_mask"], refuted)
+            return -weighed(likelihood, fields).sum(), ((tags != IGNORE) | is_outside).sum()
+        total, targets = distilled_cross_entropy(logits, tags, fields, self._distillation)
+        if refuted is None:
+            return total, targets
+        others = logits.logsumexp(-1) - logits.masked_fill(refuted[:, None], -torch.inf).logsumexp(-1)  # [B, W]
+        return total + weighed(torch.where(is_outside, others, 0.0), fields).sum(), targets + is_outside.sum()
 
     # --- logits -> scores -----------------------------------------------------------------------------------------
 
@@ -467,8 +478,24 @@ class TokenClassification(Head):
         found = torch.tensor([values + [UNKNOWN] * (size - len(values)) for values in soft])
         return {"probabilities": found.view(len(examples), num_words, len(self.tags))}
 
+    def _refuted(self, row: SpanRow) -> list[int]:
+        """The tags of the annotated types of a row that is annotated for some only; `IGNORE` alone for other rows."""
+        types = self._annotated(row)
+        if not 0 < len(types) < len(self.labels):
+            return [IGNORE]
+        return [index for index, tag in enumerate(self.tags) if tag.partition("-")[2] in types]
+
+    def _collated_refuted(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        given = [example.get("refuted", (IGNORE,)) for example in examples]
+        places = [(number, tag) for number, tags in enumerate(given) for tag in tags if tag != IGNORE]
+        if not places:
+            return {}
+        found = torch.zeros(len(examples), len(self.tags), dtype=torch.bool)
+        found[tuple(zip(*places, strict=True))] = True
+        return {"refuted": found}
+
     def _targets(self, row: SpanRow, words: Sequence[Span]) -> list[int]:
-        """The index of the gold tag of each word, `IGNORE` if it is not trained on."""
+        """The index of the gold tag of each word, `IGNORE` if it is not known."""
         types = self._annotated(row)
         if not types:
             return [IGNORE] * len(words)
@@ -482,6 +509,7 @@ class TokenClassification(Head):
         parts = windows(len(tokenized.offsets), room, self.stride)
         tokens_of = {word: tokens for word, tokens in enumerate(overlapped(words, tokenized.offsets)) if tokens}
         targets = dict(zip(tokens_of, self._targets(row, [words[word] for word in tokens_of]), strict=True))
+        refuted = self._refuted(row)
         owned: list[list[tuple[int, int]]] = [[] for _ in parts]  # (word, its first token) of each window
         for word, tokens in tokens_of.items():
             owned[owner(tokens, parts)].append((word, tokens.start))
@@ -492,7 +520,8 @@ class TokenClassification(Head):
                 "positions": [tokenized.num_before + first - window.start for _, first in members],
                 "tags": [targets[word] for word, _ in members],
                 "probabilities": self._soft_targets(row, [words[word] for word, _ in members]),
-                "targets": sum(targets[word] != IGNORE for word, _ in members),
+                "refuted": refuted,
+                "targets": sum(targets[word] != IGNORE or refuted != [IGNORE] for word, _ in members),
                 "truncated": False,
             }
             for window, members in zip(parts, owned, strict=True)

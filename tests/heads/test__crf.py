@@ -96,6 +96,23 @@ def test_words_without_a_tag_are_marginalised() -> None:
     assert float(likelihood.detach()) == pytest.approx(log_sum(agreeing) - log_sum(list(scores.values())))
 
 
+def test_refuted_tags_are_left_out_at_words_without_a_tag_only() -> None:
+    crf = random_crf(1, num_tags=3)
+    emissions = torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores, refuted = path_scores(crf, emissions[0]), torch.tensor([[False, False, True]])
+    for known in (2, IGNORE):
+        agreeing = [
+            score for path, score in scores.items() if path[0] in ((2,) if known == 2 else (0, 1)) and 2 not in path[1:]
+        ]
+        tags = torch.tensor([[known, IGNORE, IGNORE, IGNORE]])
+        emissions.grad = None
+        likelihood = crf.log_likelihood(emissions.requires_grad_(), tags, torch.ones(1, 4).bool(), refuted)
+        assert float(likelihood.detach()) == pytest.approx(log_sum(agreeing) - log_sum(list(scores.values())))
+        likelihood.sum().backward()
+        assert emissions.grad is not None
+        assert emissions.grad.isfinite().all()
+
+
 def test_a_sequence_without_known_tags_or_words_contributes_exactly_0() -> None:
     crf = random_crf(2)
     emissions, tags, mask = random_batch(2, [5, 3])

@@ -11,10 +11,11 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from torch import Tensor
 
-from heads import IGNORE, Entity, SpanRow, TextRow
+from heads import IGNORE, Entity, Example, SpanRow, TextRow
 from heads._tags import Scheme, tag_names
-from heads.token_classification import Decoder
+from heads.token_classification import Decoder, TokenClassification
 from tests.heads import properties as has
 from tests.heads.tagging import (
     LABELS,
@@ -164,9 +165,51 @@ def test_the_crf_marginalises_words_between_annotated_types(tokenizer: Any) -> N
     states = has.random_states([example])
     learned = head.projection(states[0, [example["positions"][0], example["positions"][3]]])
     total, count = has.loss(head, [example], states)
-    assert int(count) == 2
-    # A new CRF is a softmax for each word, so the words between contribute nothing.
-    torch.testing.assert_close(total, -learned.log_softmax(1)[:, head.tags.index("B-Drug")].sum())
+    assert int(count) == 4
+    # A new CRF is a softmax for each word.
+    known = -learned.log_softmax(1)[:, head.tags.index("B-Drug")].sum()
+    torch.testing.assert_close(total, known + other_than_drugs(head, states, example, [1, 2]))
+
+
+def test_words_outside_annotated_types_are_of_another_type_or_of_none(tokenizer: Any) -> None:
+    head = make().eval()
+    partial = row_of("aspirin in cancer", ("Drug", "aspirin"), annotated=("Drug",))
+    whole, unknown = row_of("aspirin in cancer", ("Drug", "aspirin")), row_of("in cancer", annotated=())
+    examples = has.encode(head, [partial, whole, unknown], tokenizer)
+    assert [example["targets"] for example in examples] == [3, 3, 0]
+    states = has.random_states(examples)
+    total, count = has.loss(head, examples, states)
+    assert int(count) == 6
+    logits = head.projection(torch.stack([states[n, examples[n]["positions"]] for n in range(2)])).log_softmax(-1)
+    gold = [head.tags.index(tag) for tag in ("B-Drug", "O", "O")]
+    expected = -logits[0, 0, gold[0]] + other_than_drugs(head, states, examples[0], [1, 2])
+    torch.testing.assert_close(total, expected - logits[1, range(3), gold].sum())
+
+
+@pytest.mark.parametrize("decoder", get_args(Decoder))
+def test_two_sources_that_annotate_one_type_each_teach_both_types_and_what_is_neither(
+    decoder: Decoder, tokenizer: Any
+) -> None:
+    head = make(decoder=decoder, dropout=0.0)
+    both = row_of("aspirin in cancer", ("Drug", "aspirin"), ("Disease", "cancer"))
+    rows = [replace(both, annotated=(label,)) for label in LABELS]
+    examples = has.encode(head, rows, tokenizer)
+    table = torch.randn(len(tokenizer), has.HIDDEN, generator=torch.Generator().manual_seed(0))
+    states = table[torch.tensor([example["input_ids"] for example in examples])]
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        has.loss(head, examples, states)[0].backward()
+        optimizer.step()
+    logits = head.projection(states[0, examples[0]["positions"]])
+    assert [head.tags[tag] for tag in logits.argmax(-1)] == ["B-Drug", "O", "B-Disease"]
+
+
+def other_than_drugs(head: TokenClassification, states: Tensor, example: Example, words: list[int]) -> Tensor:
+    """The negative log-probability that none of some words of the first example has a tag of drugs."""
+    logits = head.projection(states[0, [example["positions"][word] for word in words]])
+    of_drugs = [head.tags.index(tag) for tag in ("B-Drug", "I-Drug")]
+    return -(1 - logits.softmax(1)[:, of_drugs].sum(1)).log().sum()
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
