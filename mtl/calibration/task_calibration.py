@@ -30,7 +30,7 @@ from mtl.calibration.measures import (
     reliability_bins,
 )
 from mtl.calibration.outcomes import num_outcomes, outcomes_of
-from mtl.calibration.temperature import at_temperature, fit_temperature, known
+from mtl.calibration.temperature import at_temperature, fit_temperature, has_no_error, known
 from mtl.evaluation.intervals import wilson
 
 FEW_ROWS = 50
@@ -193,13 +193,15 @@ def calibrated(
         after=None if test is None else reliability(test, temperature),
         intervals=intervals,
         conformal=conformal,
-        note="; ".join(_cautions(num_rows, conformal)) or None,
+        note="; ".join(_cautions(num_rows, conformal, dev)) or None,
     )
 
 
-def _cautions(num_rows: int, conformal: Mapping[str, ConformalCheck]) -> Iterator[str]:
+def _cautions(num_rows: int, conformal: Mapping[str, ConformalCheck], dev: Decisions) -> Iterator[str]:
     if num_rows < FEW_ROWS:
         yield f"fitted on {num_rows} rows of dev, fewer than {FEW_ROWS}: do not rely on it"
+    if has_no_error(*known(dev)):
+        yield "dev has no error, so it cannot tell how sure the model should be: the temperature stays 1"
     missed = [name for name, one in conformal.items() if one.interval is not None and one.interval[1] < float(name)]
     if missed:
         yield f"sets with the coverage {', '.join(missed)} cover fewer of test: dev and test may differ"

@@ -16,7 +16,7 @@ from heads import IGNORE, Decisions
 from heads._softening import class_logits, label_logits, softened, softened_labels
 
 LIMIT = 20.0
-"""The temperature lies between 1 / LIMIT and LIMIT: without errors on dev, it would otherwise go to 0."""
+"""The temperature lies between 1 / LIMIT and LIMIT."""
 
 
 def fit_temperature(decisions: Decisions) -> float:
@@ -24,12 +24,16 @@ def fit_temperature(decisions: Decisions) -> float:
 
     Found by Brent's method over the logarithm of the temperature. There is one optimum, because the likelihood is
     convex in 1 / temperature. A method with gradients can step over a limit, where the gradient is 0, and stop there.
+    Without an error on dev, the likelihood rises as the temperature goes to 0, which says nothing about new data; the
+    temperature is then 1.
 
     Args:
         decisions: Decisions; those without gold, or labels without, are ignored. There must be one with gold.
     """
     probabilities, gold = known(decisions)
     logits = class_logits(probabilities) if probabilities.dim() == 2 else label_logits(probabilities)
+    if has_no_error(probabilities, gold):
+        return 1.0
     bound = math.log(LIMIT)
 
     @torch.no_grad()
@@ -38,6 +42,12 @@ def fit_temperature(decisions: Decisions) -> float:
 
     found = minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-9})
     return math.exp(float(found.x))
+
+
+def has_no_error(probabilities: Tensor, gold: Tensor) -> bool:
+    """Whether the most probable class is always the gold, [m, C] and [m], or each label above 0.5 and no other is."""
+    best = probabilities.argmax(1) if probabilities.dim() == 2 else (probabilities > 0.5).long()
+    return bool((best == gold).all())
 
 
 def known(decisions: Decisions) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from heads import Head
@@ -26,6 +27,9 @@ DECIDES_RESULTS = False
 Array = NDArray[np.float64]
 
 NUM_RESAMPLES = 1_000
+
+FEW_UNITS = 5
+"""Number of units below which a bootstrap says nothing."""
 
 _CHUNK_SIZE = 1_000_000
 """Size of a table of resamples by rows: 8 MB, and a head makes up to a dozen such tables."""
@@ -76,6 +80,8 @@ def score_intervals(
         name: wilson(sample.by_unit(part), sample.by_unit(whole), level)
         for name, (part, whole) in head.proportions(sample.counts).items()
     }
+    if sample.num_units < FEW_UNITS:
+        return {name: proportions[name] for name in head.metrics if name in proportions}
     others = [name for name in head.metrics if name not in proportions]
     resampled = _resampled(head, sample, others, num_resamples, seed)
     return {name: proportions.get(name) or _percentiles(resampled[name], level) for name in head.metrics}
@@ -86,8 +92,10 @@ def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
 
     The numbers of cases are first divided by the design effect: how much larger the variance of the proportion over
     units is than that of independent cases, at least 1 (Rao and Scott 1992, "A simple method for the analysis of
-    clustered binary data"). With one case per unit this is Wilson's interval (Wilson 1927). Without cases it is
-    the whole range from 0 to 1.
+    clustered binary data"). Since this variance is estimated from U units, the quantile is that of Student's t with
+    U - 1 degrees of freedom. If all cases count, or none, the units show no variance to estimate, and each counts as
+    one case, as if its cases agreed fully. With one case per unit this is Wilson's interval (Wilson 1927). Without
+    cases it is the whole range from 0 to 1.
 
     Args:
         parts: Number of cases that count in each unit, [U].
@@ -101,9 +109,13 @@ def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
     num_cases = float(wholes.sum())
     if not num_cases:
         return ScoreInterval(0.0, 1.0, "wilson")
-    share = float(parts.sum()) / num_cases
-    n = num_cases / _design_effect(parts, wholes)
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    share, num_units = float(parts.sum()) / num_cases, int((wholes > 0).sum())
+    if num_units == num_cases or share in (0, 1):
+        n, z = float(num_units), NormalDist().inv_cdf(0.5 + level / 2)
+    elif num_units == 1:
+        return ScoreInterval(0.0, 1.0, "wilson")
+    else:
+        n, z = num_cases / _design_effect(parts, wholes), float(student_t.ppf(0.5 + level / 2, num_units - 1))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half_width = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # Rounding must not exclude the share itself where it is 0 or 1.
@@ -112,13 +124,11 @@ def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
 
 
 def _design_effect(parts: Array, wholes: Array) -> float:
-    """The variance of a proportion over units, relative to that of independent cases; at least 1."""
+    """The variance of a proportion over at least two units, relative to that of independent cases; at least 1."""
     has_cases = wholes > 0
     parts, wholes = parts[has_cases], wholes[has_cases]
     num_units, num_cases = len(wholes), wholes.sum()
     share = parts.sum() / num_cases
-    if num_units < 2 or num_units == num_cases or not 0 < share < 1:
-        return 1.0
     variance = num_units / (num_units - 1) * ((parts - share * wholes) ** 2).sum() / num_cases**2
     return max(1.0, float(variance / (share * (1 - share) / num_cases)))
 

@@ -87,7 +87,7 @@ class FieldScores(NamedTuple):
         values = {group: one.result.scores[metric] for group, one in self.groups.items() if metric not in one.undefined}
         if len(values) < 2:
             return None
-        lowest, highest = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+        lowest, highest = min(values, key=values.__getitem__), max(reversed(values), key=values.__getitem__)
         return Gap(values[highest] - values[lowest], lowest, highest)
 
     def to_dict(self) -> dict[str, Any]:

@@ -112,10 +112,14 @@ class TaskExport(NamedTuple):
         return {name: value for name, value in found.items() if value not in (None, {}, "")}
 
 
+MOST_THRESHOLD = 1 - 1e-4
+"""Highest threshold of an exported output. Float32 has few numbers between a higher one and 1."""
+
+
 def calibrated(form: TaskForm, head: Head, temperature: float) -> TaskForm | None:
     """The form with an output layer that is divided by a temperature, so that its probabilities are calibrated.
 
-    None if no thresholds on this scale give the decisions of the run.
+    None if no thresholds on this scale give the decisions of the run, or if float32 cannot tell one of them from 1.
 
     Args:
         form: Result of `form_of`, whose last two weights are those of the output layer.
@@ -123,7 +127,7 @@ def calibrated(form: TaskForm, head: Head, temperature: float) -> TaskForm | Non
         temperature: The temperature.
     """
     thresholds = head.calibrated_thresholds(temperature)
-    if form.thresholds.keys() != thresholds.keys():
+    if form.thresholds.keys() != thresholds.keys() or any(value > MOST_THRESHOLD for value in thresholds.values()):
         return None
     plain, scaled = form.logits, list(form.weights)[-2:]
     return form._replace(

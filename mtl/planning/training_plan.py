@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -147,7 +147,21 @@ def _starts(mixture: Mixture, heads: Mapping[str, Any]) -> dict[str, list[str]]:
 def _task_notes(head: Any, data: Mapping[str, SplitData]) -> list[str]:
     train = data["train"]
     notes = [] if "test" in data else ["no test split, so no test scores are reported"]
-    return [*notes, *head.advice(len(train.rows), train.rows.num_pairs)]
+    return [*notes, *_label_notes(data), *head.advice(len(train.rows), train.rows.num_pairs)]
+
+
+def _label_notes(data: Mapping[str, SplitData]) -> Iterator[str]:
+    """Labels that have no training example, and labels that are probably one."""
+    labels = data["train"].example_summary.labels
+    absent = [label for label, number in labels.items() if not number]
+    if absent and len(absent) < len(labels):
+        yield f"train has no example of {', '.join(map(repr, absent))}, so it cannot be learned"
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        alike[" ".join(label.casefold().split())].append(label)
+    for names in alike.values():
+        if len(names) > 1:
+            yield f"the labels {', '.join(map(repr, names))} differ only in case or blanks; rename them if they are one"
 
 
 def _unit_notes(data: Mapping[str, SplitData], unit: str) -> Iterator[str]:

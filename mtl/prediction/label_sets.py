@@ -44,10 +44,17 @@ def set_quantiles(
 def with_set(record: dict[str, Any], quantile: float | None) -> dict[str, Any]:
     """A prediction as it is written, with the set of its labels if it chooses one label and has a quantile.
 
+    The chosen label is in the set, also where a threshold chose it. That can only raise the coverage.
+
     >>> with_set({"label": "yes", "scores": {"yes": 0.75, "no": 0.25}}, 0.5)["set"]
     ['yes']
+    >>> with_set({"label": "yes", "scores": {"yes": 0.25, "no": 0.75}}, 0.5)["set"]
+    ['yes', 'no']
     """
     if quantile is None or "label" not in record:
         return record
     names, probabilities = list(record["scores"]), np.array(list(record["scores"].values()))
-    return record | {"set": [names[place] for place in np.flatnonzero(prediction_sets(probabilities, quantile))]}
+    is_in = prediction_sets(probabilities, quantile)
+    return record | {
+        "set": [name for name, within in zip(names, is_in, strict=True) if within or name == record["label"]]
+    }

@@ -128,7 +128,7 @@ def predict(
     names = task_names(predictor.mixture, tasks)
     share = Shard.parse(shard) if isinstance(shard, str) else shard
     target = None if output is None else Path(output)
-    make_writer = None if target is None else _check_output(target, long=long)
+    make_writer = None if target is None else _check_output(target, rows, long=long)
     quantiles = set_quantiles(predictor.model.calibration, names, coverage, target)
     written = InputOptions(input_format, encoding, delimiter, quoting, offsets)
     source = replace(predictor.open(rows, names, written), carries_texts=with_text)
@@ -199,13 +199,15 @@ def split_rows(checkpoint: str | Path, task: str, split: str) -> OwnRows:
     return OwnRows(splits[split][0])
 
 
-def _check_output(output: Path, *, long: bool) -> type[PredictionWriter]:
-    """The writer of an output whose folder exists."""
+def _check_output(output: Path, rows: object, *, long: bool) -> type[PredictionWriter]:
+    """The writer of an output whose folder exists and that is not the file of the input."""
     writer = writer_class(output)
     if long and not writer.has_long_form:
         raise InputError(Problem("--long", f"has no effect on '{output.name}'.", "Use it with .csv or .tsv."))
     if not output.parent.is_dir():
         raise InputError(Problem("--output", f"'{output}' cannot be written: its folder does not exist."))
+    if isinstance(rows, str | Path) and str(rows) != "-" and output.exists() and output.samefile(rows):
+        raise InputError(Problem("--output", f"'{output}' is the input, which it would replace.", "Name another file."))
     return writer
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mtl.private_files import replacing_private
 from mtl.redaction import listed
@@ -46,15 +47,33 @@ class TableWriter(PredictionWriter):
         rest = iter(rows)
         first = list(itertools.islice(rest, 1))
         columns = LONG_COLUMNS if self.long else [name for row in first for name in _cells(row)]
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        is_tsv = path.suffix.lower() == ".tsv"
         with replacing_private(path, newline="") as file:
-            table = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+            table = _TsvWriter(file) if is_tsv else csv.writer(file, lineterminator="\n")
             if self.is_first:
                 table.writerow(["id", "document", *self.carried, *columns])
             for row in itertools.chain(first, rest):
                 start = [row.id, row.document, *(_cell(row.carried.get(key)) for key in self.carried)]
                 for cells in _long_cells(row) if self.long else [_cells(row)]:
                     table.writerow([*start, *(_cell(cells.get(name)) for name in columns)])
+
+
+class _TsvWriter:
+    """Writes rows without quotes, as reader `table` expects them; a tab or line break within a cell becomes a blank.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def writerow(self, cells: Iterable[Any]) -> None:
+        """Writes a row."""
+        self._file.write("\t".join(_BREAKS.sub(" ", str(cell)) for cell in cells) + "\n")
+
+
+_BREAKS = re.compile(r"[\t\n\r]")
 
 
 def _cells(row: PredictedRow) -> dict[str, Any]:

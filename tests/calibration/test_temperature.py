@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from heads import IGNORE, Decisions
 from mtl.calibration.outcomes import num_outcomes, outcomes_of
-from mtl.calibration.temperature import LIMIT, at_temperature, fit_temperature, known
+from mtl.calibration.task_calibration import calibrated
+from mtl.calibration.temperature import LIMIT, at_temperature, fit_temperature, has_no_error, known
 
 
 def planted(temperature: float, *, labels: bool = False, n: int = 4000, seed: int = 0) -> Decisions:
@@ -46,6 +47,7 @@ def test_the_planted_temperature_is_found(temperature: float, *, labels: bool) -
 @example(n=5, seed=69, temperature=0.625)
 def test_no_temperature_of_a_grid_is_better(n: int, seed: int, temperature: float, *, labels: bool) -> None:
     decisions = planted(temperature, labels=labels, n=n, seed=seed)
+    assume(not has_no_error(*known(decisions)))
     fitted = fit_temperature(decisions)
     grid = np.exp(np.linspace(-np.log(LIMIT), np.log(LIMIT), 61))
     assert nll(decisions, fitted) <= min(nll(decisions, t) for t in grid) + 1e-6
@@ -81,8 +83,20 @@ def test_labels_that_are_not_annotated_have_no_influence() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_errors_the_temperature_stays_within_its_limits() -> None:
-    right = Decisions(torch.tensor([[0.6, 0.4], [0.3, 0.7]]), torch.tensor([0, 1]), torch.tensor([0, 1]))
-    wrong = right._replace(gold=torch.tensor([1, 0]))
-    assert 1 / LIMIT <= fit_temperature(right) < 0.2
+def test_without_a_right_decision_the_temperature_stays_within_its_limits() -> None:
+    wrong = Decisions(torch.tensor([[0.6, 0.4], [0.3, 0.7]]), torch.tensor([1, 0]), torch.tensor([0, 1]))
     assert 5 < fit_temperature(wrong) <= LIMIT
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_without_an_error_the_temperature_is_1_and_the_user_is_told(*, labels: bool) -> None:
+    if labels:
+        values, gold = torch.tensor([[0.6, 0.2], [0.3, 0.9]]), torch.tensor([[1, 0], [0, 1]])
+    else:
+        values, gold = torch.tensor([[0.6, 0.4], [0.3, 0.7]]), torch.tensor([0, 1])
+    right = Decisions(values, gold, gold)
+    found = calibrated(right, num_rows=1000, test=None)
+    assert found.temperature == 1.0
+    assert found.note is not None
+    one_error = right._replace(gold=1 - gold if labels else torch.tensor([1, 1]))
+    assert calibrated(one_error, num_rows=1000, test=None).note is None

@@ -53,6 +53,17 @@ def test_rows_that_a_reader_excludes_are_one_line_without_zero_counts(
     ]
 
 
+def test_labels_without_an_example_in_train_and_labels_that_are_probably_one_are_named(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["yes", "no", "No ", "maybe"]
+    rows = [{"text": f"risk {n}", "label": labels[n % 3]} for n in range(6)]
+    assert printed(write(rows=lambda size: rows, task={"labels": labels}), capsys) == [
+        "risk: train has no example of 'maybe', so it cannot be learned",
+        "risk: the labels 'no', 'No ' differ only in case or blanks; rename them if they are one",
+    ]
+
+
 def test_a_plan_without_loss_has_no_notes(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(write(), capsys) == []
 

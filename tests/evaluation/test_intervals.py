@@ -59,11 +59,35 @@ def test_documents_without_cases_change_nothing() -> None:
 def test_cases_that_agree_within_documents_count_like_one_each() -> None:
     parts, once = np.array([10.0] * 12 + [0.0] * 8), np.ones(20)
     # The variance over documents is estimated with 19 degrees of freedom instead of 20.
-    effect = 10 * 20 / 19
-    expected = proportion_confint(120 / effect, 200 / effect, method="wilson")
+    effect, alpha = 10 * 20 / 19, 2 * stats.norm.sf(stats.t.ppf(0.975, 19))
+    expected = proportion_confint(120 / effect, 200 / effect, alpha, method="wilson")
     assert wilson(parts, 10 * once)[:2] == pytest.approx(expected)
     independent = wilson(np.array([6.0] * 20), 10 * once)
-    assert independent[:2] == pytest.approx(proportion_confint(120, 200, method="wilson"))
+    assert independent[:2] == pytest.approx(proportion_confint(120, 200, alpha, method="wilson"))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_where_all_cases_agree_each_document_counts_once(share: float) -> None:
+    wholes = np.array([7.0, 1.0, 30.0, 0.0])
+    assert wilson(share * wholes, wholes)[:2] == pytest.approx(proportion_confint(3 * share, 3, method="wilson"))
+
+
+def test_one_document_with_both_kinds_of_cases_shows_nothing() -> None:
+    assert wilson(np.array([3.0, 0.0]), np.array([8.0, 0.0])) == ScoreInterval(0.0, 1.0, "wilson")
+
+
+@pytest.mark.parametrize(("share", "correlation", "num", "size"), [(0.95, 0.5, 20, 10), (0.8, 0.5, 10, 20)])
+def test_the_interval_of_few_patients_with_many_rows_covers_the_true_proportion(
+    share: float, correlation: float, num: int, size: int
+) -> None:
+    rng = np.random.default_rng(0)
+    total = 1 / correlation - 1
+    covered = 0
+    for _ in range(1000):
+        parts = rng.binomial(size, rng.beta(total * share, total * (1 - share), num)).astype(float)
+        low, high, _ = wilson(parts, np.full(num, float(size)))
+        covered += low <= share <= high
+    assert covered / 1000 >= 0.86  # 0.69 and 0.93 with the quantile of the normal distribution
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9])

@@ -21,11 +21,13 @@ from transformers import (
 )
 
 from heads import Entity, SpanRow, TextRow
+from heads.multilabel import Multilabel
 from mtl.commands import run as run_mtl
 from mtl.config.loading import load_mixture
 from mtl.config.mixture import Mixture
 from mtl.encoder.packing import Layout
 from mtl.export.agreement import compare
+from mtl.export.task_forms import TaskForm, calibrated
 from mtl.export.task_model import export_tasks
 from mtl.prediction.predicting import predict
 from mtl.problems import InputError
@@ -140,6 +142,19 @@ def exported(
         run.write_json("calibration.json", {"checksum": checksum(path), "tasks": calibration})
     export_tasks(run.path, folder / "out")
     return run.path, folder / "out"
+
+
+def test_thresholds_that_cannot_be_told_from_1_leave_an_output_as_trained() -> None:
+    head = Multilabel(["heart", "skin"], 8, threshold=0.95)
+    weights = {"out.weight": torch.ones(2, 8), "out.bias": torch.ones(2)}
+    form = TaskForm(
+        "Auto", ("heart", "skin"), None, weights, lambda states, mask: states, head.calibrated_thresholds(1)
+    )
+    assert calibrated(form, head, 0.05) is None
+    found = calibrated(form, head, 0.5)
+    assert found is not None
+    assert found.weights["out.bias"].tolist() == [2.0, 2.0]
+    assert found.thresholds["heart"] == pytest.approx(0.95**2 / (0.95**2 + 0.05**2))
 
 
 def printed(folder: Path, text: str) -> str:

@@ -265,6 +265,18 @@ def test_soft_labels_of_words_need_a_task_that_tags_words_and_json_lines(
 # --- what can be wrong ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["notes.jsonl", "again.jsonl"])
+def test_an_output_never_replaces_the_input(run: Path, tmp_path: Path, name: str) -> None:
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text('{"text": "Fever."}\n', encoding="utf-8")
+    if name != notes.name:
+        os.link(notes, tmp_path / name)
+    with pytest.raises(InputError) as caught:
+        predict(run, notes, tmp_path / name, tasks=ON_ONE_TEXT[:1])
+    assert caught.value.problems[0].key == "--output"
+    assert notes.read_text(encoding="utf-8") == '{"text": "Fever."}\n'
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +21,7 @@ from mtl.readers.bioc import BioC
 from mtl.readers.brat import Brat
 from mtl.readers.conll import Conll
 from mtl.readers.pubtator import Pubtator
+from mtl.readers.table import Table
 from mtl.writers import PredictedRow, PredictionWriter, writer_class
 from mtl.writers._annotations import annotated
 
@@ -315,6 +318,20 @@ def test_a_table_has_one_row_per_text(tmp_path: Path, name: str) -> None:
         "topics.score.c": "0.25",
         "size.value": "1.5",
     }
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_a_table_is_read_back_as_it_was(tmp_path: Path, name: str) -> None:
+    texts = ['He said "no rash" today.', '"quoted"', "a,b;c", "two\tcolumns", "two\nlines", "all\r\nlines", "", "'x'"]
+    rows = [replace(LABELS, id=str(number), carried={"note": text}) for number, text in enumerate(texts)]
+    path = write(tmp_path / name, *rows, carried=["note"])
+    reader = Table(str(path), columns={"text": "id", "label": "kind.label"}, meta=["note"])
+    found = [row.meta.get("note", "") for row in reader.read("train")]
+    expected = {
+        "x.csv": [text.replace("\r\n", "\n") for text in texts],
+        "x.tsv": [re.sub(r"[\t\r\n]", " ", text) for text in texts],
+    }
+    assert found == expected[name]
 
 
 def test_the_long_form_has_one_row_per_entity_relation_and_label(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ class FoldsSpec(Section):
 
     Args:
         folds: Number of folds: one is test, the next is dev and the others are train.
-        by: What stays together: the row's `document`, or one or more columns of its `meta`, such as `patient`.
+        by: What stays together: the row's `document`, or one or more columns of its `meta`, such as `patient`. If it is
+            not given, what intervals resample (`evaluation.unit`) stays together.
         source: The split that is divided, which must be the only one of the data.
         seed: Seed of the division, which is the same in every run.
     """
@@ -35,6 +36,10 @@ class FoldsSpec(Section):
     def names(self) -> list[str]:
         """The names of the folds, by which runs name their data."""
         return [f"fold {number + 1} of {self.folds}" for number in range(self.folds)]
+
+    def keeping(self, unit: str) -> FoldsSpec:
+        """The same folds, which keep a unit together unless `by` is given."""
+        return self if "by" in self.model_fields_set else self.model_copy(update={"by": unit})
 
     def applied(self, mixture: Mixture, fold: int) -> Mixture:
         """The mixture whose tasks have the data of a fold."""

@@ -115,6 +115,8 @@ def study_of(fields: Mapping[str, Any], folder: Path) -> Study:
     if problems or mixture is None:
         texts = strings(dict(fields))
         raise InputError([problem.without(texts) for problem in dict.fromkeys(problems)])
+    if spec.split is not None:
+        spec = spec.model_copy(update={"split": spec.split.keeping(mixture.evaluation.unit)})
     return Study(spec, mixture, published=published)
 
 

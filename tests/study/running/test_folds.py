@@ -11,6 +11,7 @@ import torch
 
 from mtl.problems import InputError
 from mtl.study.design.description import described
+from mtl.study.design.folds import FoldsSpec
 from mtl.study.design.plan import StudyPlan, make_plan
 from mtl.study.design.runs import Run
 from mtl.study.design.study_file import load_study
@@ -103,6 +104,15 @@ def test_a_run_that_lacks_a_fold_has_no_score_and_the_reason_names_the_fold(writ
     assert np.isnan(findings.targets["cause"].single).tolist() == [True, False]
     (sentence,) = findings.missing
     assert "fold 2 of 3" in sentence
+
+
+def test_folds_keep_the_units_of_intervals_together_unless_told_otherwise(write: Callable[..., Path]) -> None:
+    folds = FoldsSpec(folds=3)
+    assert (folds.by, folds.keeping("patient").by) == ("document", "patient")
+    assert FoldsSpec(folds=3, by="site").keeping("patient").by == "site"
+    study = load_study(write())
+    assert study.spec.split is not None
+    assert study.spec.split.by == study.mixture.evaluation.unit == "document"
 
 
 def test_designs_with_data_of_their_own_cannot_be_cross_validated(write: Callable[..., Path]) -> None:
