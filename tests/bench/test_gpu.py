@@ -47,7 +47,8 @@ def test_every_step_can_be_tried_on_a_cpu(work: Path, tmp_path: Path) -> None:
     assert gpu.main([*words, "--out", str(tmp_path / "gpu.jsonl"), "--page", str(page)]) == 0
     found = lines(tmp_path / "gpu.jsonl")
     contestants = ("ours", "ours_graphs", "hf_sdpa", "bare_graphs", "hf_eager")
-    assert list(found) == [*CHECKS, *(f"{name}_{size}" for size in (32, 128) for name in contestants)]
+    speed = [f"{name}_{size}" for size in (32, 128) for name in contestants]
+    assert list(found) == [*CHECKS[:-1], *speed, CHECKS[-1]]  # a failed capture may leave the device in a bad state
     for family in gpu_checks.FAMILIES:
         assert found["kernel"][f"{family}_float32_states"] < 1e-6
         assert found["kernel"][f"{family}_bfloat16_states"] > 0
