@@ -44,17 +44,20 @@ def set_quantiles(
 def with_set(record: dict[str, Any], quantile: float | None) -> dict[str, Any]:
     """A prediction as it is written, with the set of its labels if it chooses one label and has a quantile.
 
-    The chosen label is in the set, also where a threshold chose it. That can only raise the coverage.
+    A label that a threshold chose joins the labels of its set, which can only raise the coverage. An empty set stays
+    empty: it says that no label is likely enough.
 
     >>> with_set({"label": "yes", "scores": {"yes": 0.75, "no": 0.25}}, 0.5)["set"]
     ['yes']
     >>> with_set({"label": "yes", "scores": {"yes": 0.25, "no": 0.75}}, 0.5)["set"]
     ['yes', 'no']
+    >>> with_set({"label": "yes", "scores": {"yes": 0.75, "no": 0.25}}, 0.1)["set"]
+    []
     """
     if quantile is None or "label" not in record:
         return record
     names, probabilities = list(record["scores"]), np.array(list(record["scores"].values()))
     is_in = prediction_sets(probabilities, quantile)
-    return record | {
-        "set": [name for name, within in zip(names, is_in, strict=True) if within or name == record["label"]]
-    }
+    if is_in.any():
+        is_in[names.index(record["label"])] = True
+    return record | {"set": [names[place] for place in np.flatnonzero(is_in)]}
