@@ -15,6 +15,7 @@ from mtl.config.components import find
 from mtl.config.yaml_files import merge
 from mtl.drafting.columns import MOST_CLASSES, label_type
 from mtl.drafting.guess import Guess, guess
+from mtl.messages import counted
 from mtl.problems import InputError, Problem
 from mtl.readers import SPLITS
 from mtl.redaction import is_name, listed
@@ -39,6 +40,9 @@ NEGATIVE = "none"
 
 ENOUGH_LABELS = 100
 """Number of labelled rows with which each of the splits has one, however few of all rows they are."""
+
+MOST_BAD = 0.1
+"""Largest share of bad rows that are skipped; more of them show that the source is read in the wrong way."""
 
 SHOWN = 12
 """Maximum number of labels that a comment counts."""
@@ -69,8 +73,15 @@ def draft_tasks(path: Path, name: str) -> list[TaskDraft]:
         InputError: No reader fits, rows are bad, or they have no labels.
     """
     found = guess(path)
+    try:
+        splits = read(path, found)
+    except InputError:
+        skipping = _skipping_bad_rows(path, found)
+        if skipping is None:
+            raise
+        found = skipping
+        splits = read(path, found)
     data: dict[str, Any] = {"reader": found.reader, "path": str(path), **found.options}
-    splits = read(path, found)
     rows = [row for split in splits.values() for row in split]
     if not rows:
         raise InputError(Problem(str(path), "There are no rows.", "Check the file."))
@@ -100,6 +111,21 @@ def read(path: Path, found: Guess) -> dict[str, list[Row]]:
     if problems:
         raise InputError(problems)
     return splits
+
+
+def _skipping_bad_rows(path: Path, found: Guess) -> Guess | None:
+    """How to read a source without its bad rows, with a note about them; None if they are more than a few."""
+    options = merge(found.options, {"on_bad_row": "skip"})
+    reader = find("reader", found.reader, "reader")(str(path), **options)
+    try:
+        num_rows = sum(1 for split in reader.sources() for _ in reader.read(split))
+    except InputError:  # not of a row
+        return None
+    bad = reader.bad_rows
+    if not 0 < len(bad) <= MOST_BAD * num_rows:
+        return None
+    note = f"{counted(len(bad), 'row')} skipped as bad, first {bad[0]}. Fix what is wrong and remove on_bad_row."
+    return found._replace(options=options, notes=(*found.notes, note))
 
 
 def division_of(splits: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:

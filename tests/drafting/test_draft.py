@@ -147,6 +147,23 @@ def test_decimal_commas_are_numbers(tmp_path: Path, encoder: str) -> None:
     assert check("drafted.yaml")[0] == []
 
 
+@pytest.mark.parametrize(("bad", "is_drafted"), [(1, True), (3, True), (4, False), (30, False)])
+def test_a_few_bad_rows_are_skipped_and_named(bad: int, *, is_drafted: bool, tmp_path: Path, encoder: str) -> None:
+    rows = [f'"{note}",{n % 2}' for n, note in enumerate(notes(30))] + [f'"{note}",1,{SECRET}' for note in notes(bad)]
+    path = write_csv(tmp_path / "n.csv", "text,urgent", rows)
+    done = run_mtl(["init", str(path), "--output", "drafted.yaml", "--encoder", encoder])
+    assert done == (0 if is_drafted else 2)
+    if is_drafted:
+        text = (tmp_path / "drafted.yaml").read_text()
+        assert f"{path}:32: " in text
+        assert SECRET not in text
+        (task,) = yaml.safe_load(text)["tasks"].values()
+        assert task["data"]["on_bad_row"] == "skip"
+        problems, plan = check("drafted.yaml")
+        assert problems == []
+        assert sum(split["used"] for split in plan["tasks"]["n"]["splits"].values()) == 30
+
+
 def test_many_classes_are_a_comment_that_asks_whether_they_are_numbers(tmp_path: Path) -> None:
     rows = [f'"{note}",{"NA" if n == 3 else n / 8}' for n, note in enumerate(notes(200))]
     (task,) = draft_tasks(write_csv(tmp_path / "n.csv", "text,score", rows), "n")
