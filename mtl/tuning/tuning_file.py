@@ -16,7 +16,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, TypeA
 
 from mtl.config import schema
 from mtl.config.loading import parse_mixture
-from mtl.config.mixture import Count, Mixture, Section
+from mtl.config.mixture import Count, Mixture, Section, TaskSpec, build_head
 from mtl.config.validation import mixture_problems
 from mtl.config.yaml_files import (
     find_file,
@@ -498,7 +498,19 @@ def _objective_problems(objective: str, mixture: Mixture | None) -> tuple[bool, 
     heads, _ = build_heads(mixture)
     known = ["loss", *heads[task].metrics]
     if metric not in known:
-        return False, [
-            Problem("objective", f"The task '{task}' has no metric '{metric}'.", did_you_mean(metric, known))
-        ]
+        if _has_on_request(mixture.tasks[task], metric):
+            advice = f"Add it to tasks.{task}.options.metrics of the mixture."
+        else:
+            advice = did_you_mean(metric, known)
+        return False, [Problem("objective", f"The task '{task}' has no metric '{metric}'.", advice)]
     return metric in heads[task].lower_is_better, []
+
+
+def _has_on_request(spec: TaskSpec, metric: str) -> bool:
+    """Whether the head of a task computes a metric if its option `metrics` names it."""
+    requested = {"metrics": [*spec.options.get("metrics", ()), metric]}
+    try:
+        build_head(spec.model_copy(update={"options": {**spec.options, **requested}}), hidden_size=1)
+    except ValueError:
+        return False
+    return True

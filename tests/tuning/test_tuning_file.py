@@ -121,6 +121,15 @@ def test_an_objective_is_a_score_on_dev(objective: str, search_file: Write) -> N
     assert keys(search_file(objective=objective)) == ["objective"]
 
 
+@pytest.mark.parametrize(("metric", "is_known"), [("mcc", True), ("nonsense", False)])
+def test_an_objective_that_a_head_computes_on_request_says_how(metric: str, is_known: bool, search_file: Write) -> None:
+    with pytest.raises(InputError) as caught:
+        load(search_file(objective=f"val/cause/{metric}"))
+    (problem,) = caught.value.problems
+    assert problem.key == "objective"
+    assert ("tasks.cause.options.metrics" in problem.suggestion) == is_known
+
+
 def test_wilcoxon_needs_enough_seeds_to_prune(search_file: Write) -> None:
     assert keys(search_file(prune="wilcoxon", seeds=4)) == ["prune"]
     assert load(search_file(prune="wilcoxon", seeds=5)).spec.prune == "wilcoxon"
