@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from mtl.readers.bioc import BioC
 from mtl.readers.jsonl import Jsonl
 from mtl.readers.pubtator import Pubtator
 from mtl.readers.table import Table
+from mtl.redaction import quoted
 
 FORMATS = {
     ".jsonl": "jsonl",
@@ -338,7 +340,15 @@ class _CarryingColumns(Columns):
         found = Columns(chosen).within(header, source, is_schema=is_schema)
         names = {field: column for field, column in found.names.items() if field != "label"}
         left_out = {*names.values(), *_label_columns(self.choices)}
-        return replace(self, names=names, meta=[column for column in header if column not in left_out])
+        carried = Counter(column for column in header if column not in left_out)
+        problems = [
+            Problem(source, f"The header has {quoted(column, 'a column')} more than once.", "Rename one of them.")
+            for column, number in carried.items()
+            if number > 1 and column
+        ]
+        if problems:
+            raise InputError(problems)
+        return replace(self, names=names, meta=list(carried))
 
     def row(self, cells: Mapping[str, Any], default_id: str) -> TextRow:
         # An empty cell is the only way in which a table can lack an id.

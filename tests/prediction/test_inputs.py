@@ -54,6 +54,15 @@ def test_a_table_is_read_whatever_tables_the_run_has(tmp_path: Path, own: dict[s
     assert ([(one.row.id, one.row.text) for one in rows], bad) == ([("7", "high fever")], [])
 
 
+def test_carried_columns_of_one_name_are_an_error_unless_they_have_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("text,x,,x,\nhigh fever,1,2,3,4\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "notes.csv")
+    assert "'x'" in str(caught.value.problems[0])
+    (tmp_path / "blank.csv").write_text("text,x,,\nhigh fever,1,2,3\n", encoding="utf-8")
+    assert len(read(tmp_path / "blank.csv")[0]) == 1
+
+
 def test_the_user_says_how_a_table_is_written(tmp_path: Path) -> None:
     (tmp_path / "notes.tsv").write_text('text\tid\n"high\tfever"\t7\n', encoding="utf-8")
     assert len(read(tmp_path / "notes.tsv")[1]) == 1
