@@ -79,6 +79,8 @@ def roles(columns: Mapping[str, Sequence[Any]]) -> Roles:
     row_id = next((name for name in left if name.casefold() in ID_NAMES and _is_unique(values[name])), None)
     document = next((name for name in left if name.casefold() in DOCUMENT_NAMES), None)
     document = document or next((name for name in left if _is_document(name, values[name])), None)
+    if row_id is None and document is None:  # ids that repeat are those of patients or documents
+        document = next((name for name in left if name.casefold() in ID_NAMES), None)
     left = [name for name in left if name not in (row_id, document)]
     labels = [name for name in left if _is_label(name, values[name])]
     targets = [name for name in labels if not _is_group(name, values[name])]

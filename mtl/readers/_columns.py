@@ -81,7 +81,7 @@ class Columns:
             raise InputError(problems)
 
     def within(self, header: Sequence[str], source: str, *, is_schema: bool = False) -> Columns:
-        """The same columns, plus those in the header that have the name of a field.
+        """The same columns, plus those in the header that have the name of a field and are not read as another field.
 
         Args:
             header: Names of the columns of the table.
@@ -91,7 +91,8 @@ class Columns:
         Raises:
             InputError: Columns are missing from the header or occur twice; the error lists all of them.
         """
-        own = {field: field for field in FIELDS if field in header or field == "text"}
+        taken = set(self.names.values())
+        own = {field: field for field in FIELDS if field == "text" or (field in header and field not in taken)}
         names = own | dict(self.names)
         wanted = [(f"columns.{field}", column) for field, column in names.items()]
         wanted += [("meta", column) for column in self.meta]

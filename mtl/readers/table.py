@@ -39,8 +39,8 @@ class Table(Reader):
     Args:
         path: See `Reader`.
         columns: Field of the row (`id`, `document`, `text`, `text_pair`, `label`) -> column. A field that is not
-            listed is read from the column with its name, if there is one. By default, `id` is `<split>-<line>`
-            (`<split>-<row>` in parquet) and `document` is the id.
+            listed is read from the column with its name, if there is one that is not read as another field. By
+            default, `id` is `<split>-<line>` (`<split>-<row>` in parquet) and `document` is the id.
         meta: Columns copied to `meta`.
         format: Format of the files; by default, their suffix determines it.
         quoting: Whether fields may be in quotes, with inner quotes doubled, as in Excel's CSV; if false, quotes are

@@ -259,6 +259,16 @@ def test_divisions_leave_no_split_empty(number: int, others: dict[str, list[Row]
     assert min(made.num_rows.values()) > 0
 
 
+def test_ids_that_repeat_are_documents(tmp_path: Path, encoder: str) -> None:
+    rows = [f'P{n // 2},"{note}",{"sick" if n % 3 else "well"}' for n, note in enumerate(sample_files.notes())]
+    path = sample_files.write_csv(tmp_path / "ward.csv", "id,text,label", rows)
+    assert run_mtl(["init", str(path), "--output", "drafted.yaml", "--encoder", encoder]) == 0
+    problems, plan = check("drafted.yaml")
+    assert problems == []
+    splits = plan["tasks"]["ward"]["splits"].values()
+    assert sum(split["used"] for split in splits) == 2 * sum(split["documents"] for split in splits) == len(rows)
+
+
 def test_rows_of_one_patient_stay_together_whatever_the_column_is_called(tmp_path: Path) -> None:
     rows = [f'P{n % 7},"{note}",{"sick" if n % 3 else "well"}' for n, note in enumerate(sample_files.notes())]
     path = sample_files.write_csv(tmp_path / "ward.csv", "Patient-Nr,note,status", rows)
