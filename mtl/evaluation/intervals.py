@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 from torch import Tensor
 
 from heads import Head
@@ -28,7 +27,7 @@ Array = NDArray[np.float64]
 
 NUM_RESAMPLES = 1_000
 
-FEW_UNITS = 5
+FEW_UNITS = 3
 """Number of units below which a bootstrap says nothing."""
 
 _CHUNK_SIZE = 1_000_000
@@ -115,6 +114,8 @@ def wilson(parts: Array, wholes: Array, level: float = 0.95) -> ScoreInterval:
     elif num_units == 1:
         return ScoreInterval(0.0, 1.0, "wilson")
     else:
+        from scipy.stats import t as student_t  # scipy takes longer to import than `mtl check` to start
+
         n, z = num_cases / _design_effect(parts, wholes), float(student_t.ppf(0.5 + level / 2, num_units - 1))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half_width = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

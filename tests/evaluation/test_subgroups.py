@@ -60,7 +60,9 @@ def test_intervals_are_those_of_the_groups_own_documents() -> None:
     found = scores_by_group(HEAD, rows, predictions, "site", min_rows=2)
     alone = score_rows(HEAD, ((row, predictions[row.id]) for row in rows if row.meta["site"] == "A"))
     assert found.groups["A"].intervals == score_intervals(HEAD, alone)
-    assert set(found.groups["A"].intervals) == {"accuracy"}  # too few documents for a bootstrap
+    assert set(found.groups["A"].intervals) == set(HEAD.metrics)
+    of_two_documents = scores_by_group(HEAD, *rows_of(*A), "site", min_rows=2)
+    assert set(of_two_documents.groups["A"].intervals) == {"accuracy"}  # too few for a bootstrap
 
 
 labels = st.sampled_from(["yes", "no"])

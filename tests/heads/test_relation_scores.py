@@ -78,8 +78,8 @@ def test_co_occurring_pairs_that_are_predicted_as_related_count_in_sentences_wit
     one_sentence = row("a", text, ("aspirin", "fever", "treat"))
     assert score(head, one_sentence, ("warfarin", "nausea", "cause"))["cooccurrence_fpr"] == 0.0
     assert head.lower_is_better >= {"cooccurrence_fpr"}
-    # No error among two pairs, and no pairs at all, show little or nothing.
-    for of, highest in ((found, 0.66), (one_sentence, 1.0)):
+    # No error among two pairs of a row, and no pairs at all, show little or nothing.
+    for of, highest in ((found, 0.79), (one_sentence, 1.0)):
         counts = head.counts({"relations": []}, of)[None]
         part, whole = head.proportions(counts)["cooccurrence_fpr"]
         interval = wilson(part.numpy(), whole.numpy())
