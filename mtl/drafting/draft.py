@@ -41,6 +41,9 @@ NEGATIVE = "none"
 ENOUGH_LABELS = 100
 """Number of labelled rows with which each of the splits has one, however few of all rows they are."""
 
+ENOUGH_SHARE = 0.75
+"""Share of labelled rows with which small splits very probably have some, too."""
+
 MOST_BAD = 0.1
 """Largest share of bad rows that are skipped; more of them show that the source is read in the wrong way."""
 
@@ -240,7 +243,7 @@ def _task_of_other_label(path: Path, found: Guess, name: str, changes: dict[str,
     except InputError:  # a value that is no label, such as "unknown" among numbers
         return None
     labelled = [sum(isinstance(row, TextRow) and row.label is not None for row in split) for split in splits.values()]
-    has_labels = all(labelled) and sum(labelled) >= min(ENOUGH_LABELS, 0.9 * len(rows))
+    has_labels = all(labelled) and sum(labelled) >= min(ENOUGH_LABELS, ENOUGH_SHARE * len(rows))
     has_classes = task.fields["head"] != "classification" or len(task.fields["labels"]) <= MOST_CLASSES
     return task if has_labels and has_classes else None
 

@@ -186,6 +186,12 @@ def test_columns_that_cannot_be_learned_are_named(tmp_path: Path) -> None:
     assert task.comments[-1].endswith("'same', 'dose', 'rare'.")
 
 
+@pytest.mark.parametrize(("labelled", "number"), [(34, 2), (20, 1)])
+def test_a_column_that_lacks_some_labels_is_a_task_of_its_own(labelled: int, number: int, tmp_path: Path) -> None:
+    rows = [f'"{note}",{"yn"[n % 2] if n < labelled else ""},{"ab"[n % 2]}' for n, note in enumerate(notes(40))]
+    assert len(draft_tasks(write_csv(tmp_path / "n.csv", "text,outcome,label", rows), "n")) == number
+
+
 def test_columns_of_what_may_be_a_row_are_counted(tmp_path: Path) -> None:
     rows = [f'"{note}",{"ab"[n % 2]},{n}' for n, note in enumerate(notes())]
     (task,) = draft_tasks(write_csv(tmp_path / "n.csv", f"finding,kind,{SECRET}", rows), "n")
