@@ -268,7 +268,7 @@ class TokenClassification(Head):
         return logits
 
     def loss(self, logits: Tensor, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The summed cross-entropy or negative log-likelihood, and the number of words with a known or narrowed tag."""
+        """The summed cross-entropy or negative log-likelihood, and the number of words that it is summed over."""
         tags, logits, refuted = fields["tags"], logits.float(), fields.get("refuted")
         if refuted is None:
             is_outside = torch.zeros_like(tags, dtype=torch.bool)

@@ -30,6 +30,9 @@ from mtl.training.learning_rates import default_rate, rate_reason
 MixturePlan = dict[str, Any]
 """What would run, as JSON types; `mtl check --json` prints it."""
 
+SHOWN_LABELS = 10
+"""Maximum number of labels that a note names."""
+
 
 class TrainingSettings(NamedTuple):
     """What a config file of `mtl fit` sets; None where it sets nothing."""
@@ -155,7 +158,8 @@ def _label_notes(data: Mapping[str, SplitData]) -> Iterator[str]:
     labels = data["train"].example_summary.labels
     absent = [label for label, number in labels.items() if not number]
     if absent and len(absent) < len(labels):
-        yield f"train has no example of {', '.join(map(repr, absent))}, so it cannot be learned"
+        more = f" and {len(absent) - SHOWN_LABELS} more" if len(absent) > SHOWN_LABELS else ""
+        yield f"train has no example of {', '.join(map(repr, absent[:SHOWN_LABELS]))}{more}"
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for label in labels:
         alike[" ".join(label.casefold().split())].append(label)
